@@ -1,0 +1,1 @@
+"""The joint flow of audio embeddings and video latents: noise, levels, warps, samplers, guidance."""

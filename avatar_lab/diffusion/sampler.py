@@ -1,0 +1,143 @@
+"""From noise to clean: the one denoising loop, run by rollouts on a block and by offline sampling on a window.
+
+Teacher and autoregressive model follow the probability-flow ODE; a few-step student re-noises its soft estimate to the
+next listed ``u`` (Yin et al. 2024, arXiv:2405.14867). In both, tokens are read from the logits of the last step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from avatar_lab.diffusion.flow import expand, mix
+from avatar_lab.diffusion.levels import block_levels
+from avatar_lab.diffusion.warp import Warps
+from avatar_lab.layout import Layout
+from avatar_lab.tensors import AVState, NoiseLevels, TensorRecord
+
+MAX_LAST_AUDIO_SIGMA = 0.35
+"""Independent heads agree on one token tuple only when the posterior is this sharp (design section 4)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """Steps in ``u``, from 1 downwards, and what happens between them.
+
+    Raises:
+        ValueError: the steps do not start at 1 or do not fall strictly towards 0.
+    """
+
+    steps: tuple[float, ...]
+    renoise: bool
+
+    def __post_init__(self) -> None:
+        steps = tuple(float(u) for u in self.steps)
+        object.__setattr__(self, "steps", steps)
+        falling = all(a > b > 0 for a, b in zip(steps, steps[1:], strict=False))
+        if not steps or steps[0] != 1.0 or not falling:
+            raise ValueError(f"sampler steps must start at 1 and fall strictly, all above 0; got {list(steps)}")
+
+    @classmethod
+    def ode(cls, num_steps: int) -> Self:
+        """``num_steps`` Euler steps, equal in ``u``."""
+        return cls(steps=tuple(1 - i / num_steps for i in range(num_steps)), renoise=False)
+
+    def check(self, warps: Warps) -> None:
+        """Refuse a student whose last step is too noisy to read tokens from.
+
+        Raises:
+            ValueError: the audio noise level of the last step exceeds ``MAX_LAST_AUDIO_SIGMA``.
+        """
+        sigma = float(warps.audio(torch.tensor(self.steps[-1], device=warps.audio.sigma_knots.device)))
+        if self.renoise and sigma > MAX_LAST_AUDIO_SIGMA:
+            raise ValueError(
+                f"the last step u={self.steps[-1]:g} has audio noise level {sigma:.2f} > {MAX_LAST_AUDIO_SIGMA}: tokens "
+                "read there are incoherent; end the list of steps at a smaller u"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed(TensorRecord):
+    """Own audio that is known: held at its clean value and noise level 0 throughout."""
+
+    values_BAD: Tensor
+    mask_BA: Tensor
+
+    def hold(self, state: AVState, levels: NoiseLevels) -> tuple[AVState, NoiseLevels]:
+        audio = torch.where(self.mask_BA[..., None], self.values_BAD, state.audio_BAD)
+        level = levels.audio_BA.masked_fill(self.mask_BA, 0.0)
+        return AVState(audio_BAD=audio, video_BFHWC=state.video_BFHWC), NoiseLevels(
+            audio_BA=level, video_BF=levels.video_BF
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate(TensorRecord):
+    """Clean estimate of both modalities and the logits from which tokens are read."""
+
+    clean: AVState
+    logits_BAKV: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoised(TensorRecord):
+    """Result of a denoising loop, with the input of its last step for replay under gradients."""
+
+    estimate: Estimate
+    noisy: AVState
+    levels: NoiseLevels
+
+
+Predict = Callable[[AVState, NoiseLevels], Estimate]
+
+
+def denoise(
+    predict: Predict,
+    noise: Callable[[int], AVState],
+    observed: Observed,
+    *,
+    sampler: Sampler,
+    warps: Warps,
+    layout: Layout,
+    num_steps: int | None = None,
+) -> Denoised:
+    """Run the sampler over all blocks in ``noise(0)`` at once.
+
+    noise      step index -> fresh standard noise; step 0 is the start, later ones are used when re-noising
+    num_steps  stop after so many steps (the random exit of self-forcing)
+    """
+    steps = sampler.steps[: num_steps or len(sampler.steps)]
+    state = noise(0)
+    size, num_blocks = state.audio_BAD.shape[0], state.audio_BAD.shape[1] // layout.audio_per_block
+    ones_BS = torch.ones(size, num_blocks, device=state.audio_BAD.device, dtype=state.audio_BAD.dtype)
+
+    def levels_at(u: float) -> NoiseLevels:
+        return block_levels(u * ones_BS, u * ones_BS, warps, layout).to(ones_BS.device, ones_BS.dtype)
+
+    for index, u in enumerate(steps):
+        noisy, levels = observed.hold(state, levels_at(u))
+        estimate = predict(noisy, levels)
+        if index + 1 < len(steps):
+            after = levels_at(steps[index + 1])
+            state = (
+                mix(estimate.clean, noise(index + 1), after)
+                if sampler.renoise
+                else _euler(noisy, estimate.clean, levels_at(u), after)
+            )
+    return Denoised(estimate=estimate, noisy=noisy, levels=levels)
+
+
+def _euler(noisy: AVState, clean: AVState, now: NoiseLevels, after: NoiseLevels) -> AVState:
+    """Euler step of the flow ODE: the noise implied by the estimate is kept, its share shrinks."""
+
+    def step(x: Tensor, c: Tensor, sigma: Tensor, sigma_after: Tensor) -> Tensor:
+        return c + expand(sigma_after / sigma, x) * (x - c)
+
+    return AVState(
+        audio_BAD=step(noisy.audio_BAD, clean.audio_BAD, now.audio_BA, after.audio_BA),
+        video_BFHWC=step(noisy.video_BFHWC, clean.video_BFHWC, now.video_BF, after.video_BF),
+    )

@@ -1,0 +1,1 @@
+"""Training objectives: callables (network, batch, rng) -> Losses. Pure torch, no loop, no optimiser."""

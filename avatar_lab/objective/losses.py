@@ -1,0 +1,38 @@
+"""What every objective returns: named, weighted loss terms, one value per sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Loss terms before reduction.
+
+    terms    name -> (B,) tensor; samples on which a term is undefined (all masked) hold 0 and count as 0
+    weights  name -> factor in the total; a term without one is logged but not trained on
+    logs     name -> scalar tensor, logged as it is
+    """
+
+    terms: dict[str, Tensor]
+    weights: dict[str, float]
+    logs: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def total(self) -> Tensor:
+        """Scalar to call ``backward`` on: the batch mean of the weighted sum."""
+        return torch.stack([weight * self.terms[name].mean() for name, weight in self.weights.items()]).sum()
+
+    def scalars(self) -> dict[str, float]:
+        """Plain numbers for the log, ``loss/<term>`` and the objective's own."""
+        values = {f"loss/{name}": float(term.detach().mean()) for name, term in self.terms.items()}
+        return values | {name: float(value.detach()) for name, value in self.logs.items()}
+
+
+def masked_mean(value: Tensor, mask: Tensor) -> Tensor:
+    """Mean over all but the batch axis where ``mask`` (broadcast over trailing axes) holds; 0 where it holds nowhere."""
+    weight = mask.to(value.dtype).reshape(mask.shape + (1,) * (value.ndim - mask.ndim)).expand_as(value)
+    return (value * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1)

@@ -1,0 +1,100 @@
+"""The only causal generation loop: training, evaluation, notebooks and live sessions all run this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from avatar_lab.avatar_model import AvatarModel
+from avatar_lab.context import AudioPlan, BlockInput, OwnAudio
+from avatar_lab.diffusion.guidance import combine, levels_needed
+from avatar_lab.diffusion.noise import Draw, counter_normal
+from avatar_lab.diffusion.sampler import Denoised, Estimate, Observed, Sampler, denoise
+from avatar_lab.level import Level
+from avatar_lab.model.cache import Cache
+from avatar_lab.tensors import Anchor, AVState, NoiseLevels, TensorRecord
+
+NO_GUIDANCE: Mapping[Level, float] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockOutput(TensorRecord):
+    """One generated block."""
+
+    tokens_BAK: Tensor
+    """Audio tokens, the script's own where there was one."""
+    clean: AVState
+    """What went into the cache: embedded tokens, predicted latents."""
+    denoised: Denoised
+    """The last step: its soft estimate, and its input for replay under gradients."""
+
+
+def observed_audio(model: AvatarModel, plan: AudioPlan, num_tokens: int) -> Observed:
+    """The planned part of a window's or block's own audio."""
+    values = model.codebook.embed(plan.tokens_BEK[:, :num_tokens])
+    return Observed(values_BAD=values, mask_BA=plan.state_BE[:, :num_tokens] != OwnAudio.OPEN)
+
+
+def block_noise(
+    model: AvatarModel, like: Tensor, *, seed: int, conversation_B: Tensor, block: int, step: int
+) -> AVState:
+    """Noise of one block and step, in the dtype of ``like``."""
+    layout, grid = model.layout, model.net.grid
+    key = {"seed": seed, "conversation_B": conversation_B, "block": block, "step": step, "dtype": like.dtype}
+    return AVState(
+        audio_BAD=counter_normal((layout.audio_per_block, model.codebook.width), draw=Draw.AUDIO, **key),
+        video_BFHWC=counter_normal((layout.latents_per_block, *grid), draw=Draw.VIDEO, **key),
+    )
+
+
+@torch.no_grad()
+def rollout(
+    model: AvatarModel,
+    inputs: Iterable[BlockInput],
+    anchor: Anchor,
+    *,
+    sampler: Sampler,
+    seed: int,
+    conversation_B: Tensor,
+    level: Level | None = None,
+    guidance: Mapping[Level, float] = NO_GUIDANCE,
+    num_steps: int | None = None,
+    cache: Cache | None = None,
+) -> Iterator[BlockOutput]:
+    """Generate block after block for as long as ``inputs`` lasts.
+
+    conversation_B  int64 key of each conversation's noise
+    level           below the model's own leaves the higher branches out
+    guidance        scale per level; see ``diffusion/guidance.py``
+    num_steps       exit after so many denoising steps
+    cache           a running conversation's state, to go on from; it is updated in place
+    """
+    level = model.level if level is None else level
+    cache = model.net.start(anchor) if cache is None else cache
+    needed = levels_needed(level, guidance)
+    for block_input in inputs:
+        block = cache.num_blocks
+        memory = model.net.begin_block(block_input, cache, level=level)
+        memories = {lv: model.net.block_memory(block_input, cache, level=lv) for lv in needed if lv != level}
+        memories[level] = memory
+
+        def predict(noisy: AVState, levels: NoiseLevels, memories: dict = memories) -> Estimate:
+            estimates = {lv: model.estimate_block(noisy, levels, m) for lv, m in memories.items()}
+            return combine(estimates, guidance)
+
+        def noise(step: int, block: int = block) -> AVState:
+            return block_noise(
+                model, anchor.picture_BHWC, seed=seed, conversation_B=conversation_B, block=block, step=step
+            )
+
+        observed = observed_audio(model, block_input.plan, model.layout.audio_per_block)
+        denoised = denoise(
+            predict, noise, observed, sampler=sampler, warps=model.warps, layout=model.layout, num_steps=num_steps
+        )
+        tokens_BAK = block_input.plan.fill(model.codebook.snap(denoised.estimate.logits_BAKV))
+        clean = AVState(audio_BAD=model.codebook.embed(tokens_BAK), video_BFHWC=denoised.estimate.clean.video_BFHWC)
+        model.net.write_block(clean, memory, cache)
+        yield BlockOutput(tokens_BAK=tokens_BAK, clean=clean, denoised=denoised)

@@ -1,0 +1,103 @@
+"""A run folder describes itself: resolved config, command, code and library versions, and in the end what came of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from avatar_lab.config import RunConfig
+
+log = logging.getLogger(__name__)
+
+FREE_TO_CHANGE = ("training", "cluster", "samples", "resume", "out", "root", "dry_run")
+"""Config keys that may differ when a run goes on; a change of any other makes it a different run."""
+
+
+class Artefact(Protocol):
+    """A network that a stage exports: it knows how to write itself as a self-describing file."""
+
+    def save(self, path: Path) -> None: ...
+
+
+def claim(out: Path, config: RunConfig) -> None:
+    """Make ``out`` the folder of this run, or recognise it as such.
+
+    Raises:
+        ValueError: the folder belongs to a run with another layout, codec, model, stage, data or seed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "config.yaml"
+    now = asdict(config)
+    if path.exists():
+        before = yaml.safe_load(path.read_text())
+        changes = list(differences(before, now))
+        refused = [change for change in changes if change.split(".")[0].split(":")[0] not in FREE_TO_CHANGE]
+        if refused:
+            raise ValueError(
+                f"{out} holds a run with another config ({'; '.join(refused[:5])}): choose another out= or move it away"
+            )
+        for change in changes:
+            log.info("config changed since the last start: %s", change)
+    path.write_text(yaml.safe_dump(now, sort_keys=False))
+    with (out / "starts.jsonl").open("a") as file:
+        file.write(json.dumps(provenance()) + "\n")
+
+
+def finish(out: Path, artefacts: Mapping[str, Artefact], *, steps: int) -> None:
+    """Write what the stage exports as ``<out>/<name>.safetensors``, then ``done.json``."""
+    written = {}
+    for name, network in artefacts.items():
+        path = out / f"{name}.safetensors"
+        network.save(path)
+        written[name] = path.name
+        log.info("wrote %s", path)
+    (out / "done.json").write_text(json.dumps({"steps": steps, "artefacts": written} | provenance(), indent=1))
+
+
+def provenance() -> dict[str, Any]:
+    """When, where and with which code a run was started. Environment variables are left out: they hold secrets."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": commit(),
+        "python": platform.python_version(),
+        "libraries": {name: version(name) for name in ("torch", "lightning", "hydra-core")},
+    }
+
+
+def commit() -> str:
+    """Commit of the code, with ``+`` where the tree has changes; ``unknown`` outside a clone."""
+    folder = Path(__file__).parent
+    try:
+        out = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
+            cwd=folder, capture_output=True, text=True, check=True, timeout=20,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return out.stdout.strip()
+
+
+def differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
+    """``key: old -> new`` for every leaf that differs."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys(), key=str):
+            yield from differences(before.get(key), now.get(key), f"{path}.{key}" if path else str(key))
+    elif before != now and list_of(before) != list_of(now):
+        yield f"{path}: {before} -> {now}"
+
+
+def list_of(value: Any) -> Any:
+    """Tuples become lists, as they do in yaml."""
+    return list(value) if isinstance(value, tuple) else value

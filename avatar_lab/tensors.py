@@ -1,0 +1,113 @@
+"""Frozen currency objects that cross package lines, and the legend of shape suffixes used everywhere.
+
+    B  conversations in a batch      S  blocks in a window          A  audio tokens in a window
+    F  video latents in a window     K  codebooks                   V  entries per codebook
+    D  width of an audio embedding   H, W, C  latent grid, channels E  audio tokens incl. script look-ahead (A + L)
+    T  user audio tokens (lead + A)  G  user video tokens (lead+F)  U  width of a user video feature
+    N  audio tokens of the anchor    L  script look-ahead tokens
+
+"Lead" is the stretch of user stream before the window that its first blocks can still see (``Layout.lead_tokens``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorRecord:
+    """A frozen dataclass of tensors that moves between devices as one and indexes along the batch."""
+
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> Self:
+        """Record with ``fn`` applied to every tensor, nested records included."""
+        changed = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = fn(value)
+            elif isinstance(value, TensorRecord):
+                changed[field.name] = value.apply(fn)
+        return replace(self, **changed)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
+        """Record on ``device``; ``dtype`` converts floating tensors only."""
+        return self.apply(lambda x: x.to(device, dtype if x.is_floating_point() else None))
+
+    def detach(self) -> Self:
+        return self.apply(Tensor.detach)
+
+    def __getitem__(self, index: slice | Tensor) -> Self:
+        return self.apply(lambda x: x[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVState(TensorRecord):
+    """One point of the joint flow: clean, noise, noisy or velocity of audio embeddings and video latents."""
+
+    audio_BAD: Tensor
+    video_BFHWC: Tensor
+
+    def combine(self, other: AVState, fn: Callable[[Tensor, Tensor], Tensor]) -> AVState:
+        """Apply ``fn`` modality by modality."""
+        return AVState(
+            audio_BAD=fn(self.audio_BAD, other.audio_BAD), video_BFHWC=fn(self.video_BFHWC, other.video_BFHWC)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseLevels(TensorRecord):
+    """Noise level sigma of every token, in [0, 1]; 1 is pure noise, 0 is observed or finished."""
+
+    audio_BA: Tensor
+    video_BF: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(TensorRecord):
+    """What the network says: token logits for audio, velocity (noise - clean) for video."""
+
+    logits_BAKV: Tensor
+    velocity_BFHWC: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchor(TensorRecord):
+    """Permanent memory of who the avatar is: one picture and a few seconds of its voice, from outside the window."""
+
+    picture_BHWC: Tensor
+    voice_BNK: Tensor
+    present_B: Tensor
+    """bool; False where the anchor was dropped in training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DyadBatch(TensorRecord):
+    """What the data loader yields: windows of conversations with one participant as the avatar, the other as the user."""
+
+    audio_BEK: Tensor
+    """int64 tokens of the avatar, window plus script look-ahead."""
+    script_BE: Tensor
+    """bool: part of the avatar's planned speech (its turns, vocal reactions and brief interruptions excluded)."""
+    sound_BE: Tensor
+    """bool: the avatar's own voice is active (speech, vocal reactions, laughs)."""
+    audio_valid_BE: Tensor
+    """bool: recorded and usable; False tokens carry no loss."""
+    video_BFHWC: Tensor
+    video_valid_BF: Tensor
+    user_audio_BTK: Tensor
+    user_audio_valid_BT: Tensor
+    """bool: there was user audio at this token; False before the start of the recording."""
+    user_video_BGU: Tensor
+    user_video_valid_BG: Tensor
+    anchor: Anchor
+    sample_B: Tensor
+    """int64 identity of the (interaction, side, window), the conversation key of counter-based noise."""
+
+    @property
+    def size(self) -> int:
+        return self.audio_BEK.shape[0]
