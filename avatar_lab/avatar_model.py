@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from avatar_lab.codebook import Codebook
 from avatar_lab.context import Context
 from avatar_lab.diffusion.flow import clean_estimate
+from avatar_lab.diffusion.guidance import combine, levels_needed
 from avatar_lab.diffusion.sampler import Estimate
 from avatar_lab.diffusion.warp import Warps
 from avatar_lab.layout import Layout
@@ -52,6 +55,23 @@ class AvatarModel(nn.Module):
     ) -> Estimate:
         prediction = self.net(noisy, levels, context, role=role, history=history, level=level)
         return self.estimate(noisy, levels, prediction)
+
+    def guided_window(
+        self,
+        noisy: AVState,
+        levels: NoiseLevels,
+        context: Context,
+        *,
+        role: Role,
+        history: AVState | None,
+        guidance: Mapping[Level, float],
+    ) -> Estimate:
+        """``estimate_window`` with guidance between levels; without scales it is exactly that."""
+        estimates = {
+            level: self.estimate_window(noisy, levels, context, role=role, history=history, level=level)
+            for level in levels_needed(self.level, guidance)
+        }
+        return combine(estimates, guidance)
 
     def estimate_block(self, noisy: AVState, levels: NoiseLevels, memory: BlockMemory) -> Estimate:
         return self.estimate(noisy, levels, self.net.predict_block(noisy, levels, memory))

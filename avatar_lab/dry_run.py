@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from avatar_lab.config import RunConfig, build
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.stage.protocol import Stage
 from avatar_lab.tensors import TensorRecord
+from avatar_lab.training.protocol import BatchSource
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ BYTES_PER_TRAINED_PARAMETER = 16
 """Weight, gradient and two Adam moments in fp32."""
 
 
-def describe(config: RunConfig, shared: Mapping[str, Any], make_stage: Callable[[], Stage]) -> None:
-    """Log clock, networks, memory, one batch and one step of ``config``."""
-    _describe_layout(shared["layout"])
+def describe(layout: Layout, make_stage: Callable[[], Stage], make_data: Callable[[], BatchSource]) -> None:
+    """Log clock, networks, memory, one batch and one step of a run."""
+    _describe_layout(layout)
     with torch.device("meta"):
         stage = make_stage()
     total = _describe_roles(stage)
     try:
-        batch = next(build(config.data, **shared).loader(0, 0))
+        batch = next(make_data().loader(0, 0))
     except (OSError, ValueError) as error:
         log.info("batch    none: %s", error)
         return

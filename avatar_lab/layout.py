@@ -1,8 +1,8 @@
 """The clock: one frozen dataclass from which every length in the package is derived.
 
-Media time runs in seconds from the start of a conversation. Three grids divide it: video frames, video latents and audio
-tokens; a *block* is the unit of causal generation and holds a whole number of each. Nothing else in the package may
-contain such a number.
+Media time runs in seconds from the start of a conversation. Three grids divide it: video frames, video latents and
+audio tokens; a *block* is the unit of causal generation and holds a whole number of each. Nothing else in the package
+may contain such a number.
 
 What the avatar may know is stated here too: block ``i`` sees the part of a user stream that ends at or before
 ``start(i) - delay(stream)``. The same cut-off holds in teacher, autoregressive model, student, critic and cache writes.
@@ -27,7 +27,7 @@ class Stream(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class DelayBudget:
-    """Where the time goes between something happening to the user and the avatar's block that may answer it (seconds)."""
+    """Where the time goes between a user event and the avatar's block that may answer it (seconds)."""
 
     encode: float
     compute: float
@@ -99,8 +99,8 @@ class Layout:
             if worst > MAX_REACTION_SECONDS and not self.allow_slow_reaction:
                 raise ValueError(
                     f"worst reaction to {stream.value} is {worst:.2f} s > {MAX_REACTION_SECONDS:g} s: block "
-                    f"{float(self.block_seconds):g} + delay {self.delay(stream):g} ({self.budget(stream)}, rounded up to "
-                    f"the grid of {float(self.grid(stream)):g} s); shorten the block or a delay, or set "
+                    f"{float(self.block_seconds):g} + delay {self.delay(stream):g} ({self.budget(stream)}, rounded up "
+                    f"to the grid of {float(self.grid(stream)):g} s); shorten the block or a delay, or set "
                     "layout.allow_slow_reaction=true"
                 )
 
@@ -134,6 +134,11 @@ class Layout:
     def anchor_tokens(self) -> int:
         """Whole audio tokens in the anchor's voice sample."""
         return int(self.anchor_seconds * self.audio_rate)
+
+    def audio_of_latent(self, latent: int) -> range:
+        """Audio tokens that overlap a video latent in time."""
+        ratio = self.audio_rate / self.latent_rate
+        return range(math.floor(latent * ratio), math.ceil((latent + 1) * ratio))
 
     def start(self, block: int) -> float:
         """Media time at which ``block`` begins, in seconds."""

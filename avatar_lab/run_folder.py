@@ -1,4 +1,4 @@
-"""A run folder describes itself: resolved config, command, code and library versions, and in the end what came of it."""
+"""A run folder describes itself: resolved config, command, versions of code and libraries, and what came of it."""
 
 from __future__ import annotations
 
@@ -54,15 +54,21 @@ def claim(out: Path, config: RunConfig) -> None:
         file.write(json.dumps(provenance()) + "\n")
 
 
-def finish(out: Path, artefacts: Mapping[str, Artefact], *, steps: int) -> None:
-    """Write what the stage exports as ``<out>/<name>.safetensors``, then ``done.json``."""
-    written = {}
-    for name, network in artefacts.items():
-        path = out / f"{name}.safetensors"
-        network.save(path)
-        written[name] = path.name
-        log.info("wrote %s", path)
+def finish(out: Path, artefacts: Mapping[str, Any], *, steps: int) -> None:
+    """Write the artefacts, then ``done.json``."""
+    written = write_artefacts(out, artefacts)
     (out / "done.json").write_text(json.dumps({"steps": steps, "artefacts": written} | provenance(), indent=1))
+
+
+def write_artefacts(folder: Path, artefacts: Mapping[str, Any]) -> list[str]:
+    """Write what a stage exports as ``<folder>/<name>.safetensors``; returns the file names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, network in artefacts.items():
+        artefact: Artefact = network
+        path = folder / f"{name}.safetensors"
+        artefact.save(path)
+        log.info("wrote %s", path)
+    return [f"{name}.safetensors" for name in artefacts]
 
 
 def provenance() -> dict[str, Any]:

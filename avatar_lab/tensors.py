@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -25,7 +25,7 @@ class TensorRecord:
 
     def apply(self, fn: Callable[[Tensor], Tensor]) -> Self:
         """Record with ``fn`` applied to every tensor, nested records included."""
-        changed = {}
+        changed: dict[str, Tensor | TensorRecord] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Tensor):
@@ -59,6 +59,14 @@ class AVState(TensorRecord):
         )
 
 
+def join(states: Sequence[AVState]) -> AVState:
+    """Blocks one after another in time."""
+    return AVState(
+        audio_BAD=torch.cat([state.audio_BAD for state in states], dim=1),
+        video_BFHWC=torch.cat([state.video_BFHWC for state in states], dim=1),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class NoiseLevels(TensorRecord):
     """Noise level sigma of every token, in [0, 1]; 1 is pure noise, 0 is observed or finished."""
@@ -87,7 +95,7 @@ class Anchor(TensorRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class DyadBatch(TensorRecord):
-    """What the data loader yields: windows of conversations with one participant as the avatar, the other as the user."""
+    """What the data loader yields: windows of conversations, one participant as the avatar, the other as the user."""
 
     audio_BEK: Tensor
     """int64 tokens of the avatar, window plus script look-ahead."""

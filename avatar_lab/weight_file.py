@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 Config = dict[str, Any]
 
+_HEADER = "avatar_lab"
+
 
 def stored_tensors(module: nn.Module) -> dict[str, Tensor]:
     """State of ``module`` as it goes into the file: parameters in float16, buffers as they are."""
@@ -43,8 +45,10 @@ def save_weights(path: Path, config: Config, module: nn.Module) -> None:
     """Write atomically: a reader sees the old file or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    header = {"config": json.dumps(config, sort_keys=True), "fingerprint": fingerprint(config, module)}
-    save_file(stored_tensors(module), partial, metadata=header)
+    header = {"config": config, "fingerprint": fingerprint(config, module)}
+    # one entry only: safetensors writes several in no fixed order, and equal weights shall give equal files
+    save_file(stored_tensors(module), partial, metadata={_HEADER: json.dumps(header, sort_keys=True)})
+    partial.chmod(0o644)  # safetensors writes for the owner only, but weights are installed for all
     os.replace(partial, path)
 
 
@@ -58,14 +62,15 @@ def read_weights(path: Path) -> tuple[Config, dict[str, Tensor], str]:
         raise ValueError(f"no weights at {path}: install the package with its weights, or train and export them first")
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
+            metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error}): restore it from the package or train it again") from error
-    if "config" not in header or "fingerprint" not in header:
+    if _HEADER not in metadata:
         raise ValueError(f"{path} has no configuration in its header: it was not exported by this package")
     state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    return json.loads(header["config"]), state, header["fingerprint"]
+    header = json.loads(metadata[_HEADER])
+    return header["config"], state, header["fingerprint"]
 
 
 def check_fingerprint(path: Path, recorded: str, actual: str) -> None:

@@ -103,7 +103,7 @@ SILENCE_K = torch.zeros(CODEBOOKS, dtype=torch.long)
 def context_of(
     batch: DyadBatch, layout: Layout = LAYOUT, *, hears: bool | torch.Tensor = True, sees: bool | torch.Tensor = True
 ) -> Context:
-    """Scripted context; ``hears``/``sees`` for all blocks at once or as (B, S). Own audio is OPEN outside the script."""
+    """Scripted context, own audio OPEN elsewhere; ``hears``/``sees`` for all blocks at once or as (B, S)."""
     num_blocks = batch.video_BFHWC.shape[1] // layout.latents_per_block
     on = [
         x if isinstance(x, torch.Tensor) else torch.full((batch.size, num_blocks), x, dtype=torch.bool)

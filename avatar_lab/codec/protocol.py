@@ -1,6 +1,6 @@
 """What a codec must offer. Offline and streaming are the same call: pass the returned state to go on.
 
-    B batch   S samples   A audio tokens   K codebooks   P video frames   F video latents   H, W, C latent grid, channels
+B batch   S samples   A audio tokens   K codebooks   P video frames   F video latents   H, W, C latent grid
 """
 
 from __future__ import annotations

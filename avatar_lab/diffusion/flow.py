@@ -33,3 +33,16 @@ def clean_estimate(codebook: Codebook, noisy: AVState, levels: NoiseLevels, pred
         audio_BAD=codebook.expected(prediction.logits_BAKV),
         video_BFHWC=noisy.video_BFHWC - sigma * prediction.velocity_BFHWC,
     )
+
+
+MIN_LOSS_SIGMA = 0.2
+
+
+def velocity_error(clean_hat_BFHWC: Tensor, clean_BFHWC: Tensor, sigma_BF: Tensor) -> Tensor:
+    """Squared velocity error per latent, (B, F), computed from clean estimates: ``|error / sigma|^2``.
+
+    The weight is capped below ``MIN_LOSS_SIGMA``: there a clean-predicting head would otherwise spend its whole loss on
+    what its width cannot carry.
+    """
+    sigma = expand(sigma_BF.clamp(min=MIN_LOSS_SIGMA), clean_BFHWC)
+    return ((clean_hat_BFHWC - clean_BFHWC) / sigma).square().mean((2, 3, 4))

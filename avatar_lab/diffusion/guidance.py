@@ -8,6 +8,7 @@ same weights. A scale of 1 is no guidance.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from avatar_lab.diffusion.sampler import Estimate
 from avatar_lab.level import Level
@@ -24,7 +25,7 @@ def combine(estimates: Mapping[Level, Estimate], scales: Mapping[Level, float]) 
     """Guided estimate from the estimates of ``levels_needed``."""
     order = sorted(estimates)
     total = estimates[order[0]]
-    for lower, upper in zip(order, order[1:], strict=False):
+    for lower, upper in pairwise(order):
         scale = scales.get(upper, 1.0) if upper - lower == 1 else 1.0
         low, high = estimates[lower], estimates[upper]
         total = Estimate(

@@ -1,4 +1,4 @@
-"""Counter-based Gaussian noise: a pure function of (seed, conversation, block, step, modality), never of a global state.
+"""Counter-based Gaussian noise: a function of (seed, conversation, block, step, modality), never of a global state.
 
 Two runs that share a conversation's key share its noise whatever else is in the batch, which is what makes paired
 comparisons, camera toggles and exact resume possible. The counter is hashed by the finaliser of SplitMix64 (Steele et
@@ -61,6 +61,8 @@ def counter_normal(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Standard normals of shape (B, *shape)."""
-    key = {"seed": seed, "conversation_B": conversation_B, "block": block, "step": step, "draw": draw}
-    radius = (-2 * torch.log(counter_uniform(shape, **key, lane=0))).sqrt()
-    return (radius * torch.cos(2 * math.pi * counter_uniform(shape, **key, lane=1))).to(dtype)
+    radial, angular = (
+        counter_uniform(shape, seed=seed, conversation_B=conversation_B, block=block, step=step, draw=draw, lane=lane)
+        for lane in range(2)
+    )
+    return ((-2 * radial.log()).sqrt() * torch.cos(2 * math.pi * angular)).to(dtype)

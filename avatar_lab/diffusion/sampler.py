@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Self
 
 import torch
@@ -37,7 +38,7 @@ class Sampler:
     def __post_init__(self) -> None:
         steps = tuple(float(u) for u in self.steps)
         object.__setattr__(self, "steps", steps)
-        falling = all(a > b > 0 for a, b in zip(steps, steps[1:], strict=False))
+        falling = all(a > b > 0 for a, b in pairwise(steps))
         if not steps or steps[0] != 1.0 or not falling:
             raise ValueError(f"sampler steps must start at 1 and fall strictly, all above 0; got {list(steps)}")
 
@@ -55,8 +56,8 @@ class Sampler:
         sigma = float(warps.audio(torch.tensor(self.steps[-1], device=warps.audio.sigma_knots.device)))
         if self.renoise and sigma > MAX_LAST_AUDIO_SIGMA:
             raise ValueError(
-                f"the last step u={self.steps[-1]:g} has audio noise level {sigma:.2f} > {MAX_LAST_AUDIO_SIGMA}: tokens "
-                "read there are incoherent; end the list of steps at a smaller u"
+                f"the last step u={self.steps[-1]:g} has audio noise level {sigma:.2f} > {MAX_LAST_AUDIO_SIGMA}: "
+                "tokens read there are incoherent; end the list of steps at a smaller u"
             )
 
 
@@ -93,6 +94,7 @@ class Denoised(TensorRecord):
 
 
 Predict = Callable[[AVState, NoiseLevels], Estimate]
+Observer = Callable[[int, AVState, NoiseLevels], None]
 
 
 def denoise(
@@ -104,11 +106,13 @@ def denoise(
     warps: Warps,
     layout: Layout,
     num_steps: int | None = None,
+    observer: Observer | None = None,
 ) -> Denoised:
     """Run the sampler over all blocks in ``noise(0)`` at once.
 
     noise      step index -> fresh standard noise; step 0 is the start, later ones are used when re-noising
     num_steps  stop after so many steps (the random exit of self-forcing)
+    observer   called with (step index, noisy, levels) before each prediction
     """
     steps = sampler.steps[: num_steps or len(sampler.steps)]
     state = noise(0)
@@ -120,6 +124,8 @@ def denoise(
 
     for index, u in enumerate(steps):
         noisy, levels = observed.hold(state, levels_at(u))
+        if observer is not None:
+            observer(index, noisy, levels)
         estimate = predict(noisy, levels)
         if index + 1 < len(steps):
             after = levels_at(steps[index + 1])

@@ -8,13 +8,18 @@ the shift of Esser et al. 2024 (arXiv:2403.03206, eq. 23).
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 NUM_KNOTS = 65
+UNIFORM_SHARE = 0.25
+"""Share of ``u`` spread evenly over noise levels, whatever the loss says."""
+FORGETTING = 0.98
+"""Per observed batch: statistics are of the last fifty or so, not of an untrained network."""
 
 
 class Warp(nn.Module):
-    """Monotone piecewise-linear map of [0, 1] onto itself, stored as ``NUM_KNOTS`` noise levels at equal steps of ``u``."""
+    """Monotone piecewise-linear map of [0, 1] onto itself: ``NUM_KNOTS`` noise levels at equal steps of ``u``."""
 
     sigma_knots: Tensor
 
@@ -45,7 +50,7 @@ class Warp(nn.Module):
             raise ValueError("the audio loss does not rise with the noise level: train longer before fitting the warp")
         u_N = (rising_N - rising_N[0]) / span
         # A floor under the slope keeps the map invertible where the curve is flat, and every noise level reachable.
-        u_N = 0.9 * u_N + 0.1 * sigma_N.double()
+        u_N = (1 - UNIFORM_SHARE) * u_N + UNIFORM_SHARE * sigma_N.double()
         ones = torch.ones(1, dtype=torch.double)
         u_N, sigma_N = torch.cat([0 * ones, u_N, ones]), torch.cat([0 * ones, sigma_N.double(), ones])
         target = torch.linspace(0, 1, NUM_KNOTS, dtype=torch.double)
@@ -65,19 +70,28 @@ class Warps(nn.Module):
     def __init__(self, *, audio: Warp, video: Warp, num_bins: int = 16) -> None:
         super().__init__()
         self.audio, self.video = audio, video
-        self.register_buffer("loss_sum", torch.zeros(num_bins, dtype=torch.double))
-        self.register_buffer("loss_count", torch.zeros(num_bins, dtype=torch.double))
+        self.register_buffer("loss_sum", torch.zeros(num_bins))
+        self.register_buffer("loss_count", torch.zeros(num_bins))
 
     @torch.no_grad()
     def observe(self, sigma: Tensor, loss: Tensor) -> None:
         """Add audio losses, measured at noise levels ``sigma`` of the same shape, to the statistics."""
+        self.loss_sum *= FORGETTING
+        self.loss_count *= FORGETTING
         num_bins = len(self.loss_sum)
         bins = (sigma.flatten() * num_bins).long().clamp(max=num_bins - 1)
-        self.loss_sum.index_add_(0, bins, loss.flatten().double())
-        self.loss_count.index_add_(0, bins, torch.ones_like(loss.flatten(), dtype=torch.double))
+        self.loss_sum.index_add_(0, bins, loss.flatten().to(self.loss_sum.dtype))
+        self.loss_count.index_add_(0, bins, torch.ones_like(loss.flatten(), dtype=self.loss_sum.dtype))
 
     def fit_audio(self) -> None:
-        """Fit the audio warp to what was observed."""
-        seen = self.loss_count > 0
-        centres = (torch.arange(len(seen), dtype=torch.double) + 0.5) / len(seen)
-        self.audio.fit(centres[seen.cpu()], (self.loss_sum / self.loss_count.clamp(min=1))[seen].cpu())
+        """Fit the audio warp to what was observed, smoothed over neighbouring bins (binomial weights)."""
+        centres = (torch.arange(len(self.loss_sum), dtype=torch.double) + 0.5) / len(self.loss_sum)
+        kernel = torch.tensor([1.0, 2.0, 1.0], dtype=torch.double).reshape(1, 1, 3)
+
+        def smooth(x: Tensor) -> Tensor:
+            padded = F.pad(x.double().cpu()[None, None], (1, 1), mode="replicate")
+            return F.conv1d(padded, kernel)[0, 0]
+
+        total, count = smooth(self.loss_sum), smooth(self.loss_count)
+        seen = count > 0
+        self.audio.fit(centres[seen], (total / count.clamp(min=1e-12))[seen])

@@ -1,8 +1,8 @@
 """The joint audio-video diffusion transformer: noisy avatar tokens in, token logits and video velocity out.
 
-One network serves every role. ``forward`` runs a whole window under a mask (teacher; or, with clean ``history``, all
-blocks of an autoregressive model at once); ``begin_block`` / ``predict_block`` / ``write_block`` run one block against a
-cache. Both paths go through the same layers and give the same numbers.
+One network serves every role. ``forward`` runs a whole window under a mask (teacher; or, with clean ``history``,
+all blocks of an autoregressive model at once); ``begin_block`` / ``predict_block`` / ``write_block`` run one block
+against a cache. Both paths go through the same layers and give the same numbers.
 
     B batch   S blocks   n model tokens per block   N = S * n   D width   others as in tensors.py
 """
@@ -10,6 +10,7 @@ cache. Both paths go through the same layers and give the same numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -20,10 +21,11 @@ from avatar_lab.context import AudioPlan, BlockInput, Context, OwnAudio
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.level import Level
 from avatar_lab.model.cache import Cache, UserWindow
-from avatar_lab.model.embedding import Conditions, NoiseEmbedding, Patches, UserFeatures
-from avatar_lab.model.layer import Layer, LayerMemory
-from avatar_lab.model.rotary import block_rotations, rotate, stream_rotations
-from avatar_lab.model.visibility import Part, Role, avatar_mask, user_mask
+from avatar_lab.model.embedding import NoiseEmbedding, Patches
+from avatar_lab.model.layer import Branch, KeyValues, Layer, LayerMemory
+from avatar_lab.model.memory import Memory, Source, Sources
+from avatar_lab.model.rotary import block_rotations, rotate
+from avatar_lab.model.visibility import Part, Role, avatar_mask
 from avatar_lab.tensors import Anchor, AVState, NoiseLevels, Prediction
 
 
@@ -34,6 +36,28 @@ class BlockMemory:
     layers: list[LayerMemory]
     past: list[tuple[Tensor, Tensor] | None]
     plan: AudioPlan
+
+
+def project(layer: Layer, sources: Sources, anchor: tuple[Tensor, Tensor, Tensor] | None = None) -> LayerMemory:
+    """Keys and values of all sources in one layer; ``anchor`` (keys, values, visibility) was projected before."""
+    source = sources.conditions
+    k, v = layer.conditions.project(source.features_BMD)
+    visible = source.visible_BNM
+    if anchor is not None:
+        k, v = torch.cat([anchor[0], k], dim=2), torch.cat([anchor[1], v], dim=2)
+        visible = torch.cat([anchor[2][:, None].expand(-1, visible.shape[1], -1), visible], dim=2)
+
+    def branch(part: Branch | None, source: Source | None) -> KeyValues | None:
+        if part is None or source is None:
+            return None
+        projected = part.attention.project(source.features_BMD, source.rotation_MP2)
+        return part.attention.with_sink(*projected, source.visible_BNM)
+
+    return LayerMemory(
+        conditions=layer.conditions.with_sink(k, v, visible),
+        listen=branch(layer.listen, sources.listen),
+        see=branch(layer.see, sources.see),
+    )
 
 
 class JointDiT(nn.Module):
@@ -65,10 +89,15 @@ class JointDiT(nn.Module):
         self.audio_in = nn.Linear(codebook.width, width)
         self.own_audio = nn.Embedding(len(OwnAudio), width)
         self.noise = NoiseEmbedding(width)
-        self.conditions = Conditions(width, codebook, self.patches, layout.script_lookahead, layout.anchor_tokens)
-        audio_stack, video_stack = layout.stack_tokens(Stream.USER_AUDIO), layout.stack_tokens(Stream.USER_VIDEO)
-        self.listen_features = UserFeatures(codebook.width, width, audio_stack) if level.listens else None
-        self.see_features = UserFeatures(user_width, width, video_stack) if level.sees else None
+        self.memory = Memory(
+            layout=layout,
+            codebook=codebook,
+            patches=self.patches,
+            user_width=user_width,
+            level=level,
+            width=width,
+            head_width=self.head_width,
+        )
         hidden = feed_forward_ratio * width
         self.layers = nn.ModuleList(
             Layer(width, num_heads, hidden, listens=level.listens, sees=level.sees) for _ in range(num_layers)
@@ -80,6 +109,23 @@ class JointDiT(nn.Module):
         nn.init.zeros_(self.audio_out.weight)
         nn.init.zeros_(self.video_out.weight)
         self.user_width, self.grid = user_width, grid
+        self._sizes = {
+            "grid": list(grid),
+            "user_width": user_width,
+            "width": width,
+            "num_heads": num_heads,
+            "num_layers": num_layers,
+            "patch": patch,
+            "feed_forward_ratio": feed_forward_ratio,
+        }
+
+    @property
+    def stack(self) -> list[Layer]:
+        return cast(list[Layer], list(self.layers))
+
+    def sizes(self) -> dict[str, Any]:
+        """Constructor arguments that are plain values, for a checkpoint's header."""
+        return dict(self._sizes)
 
     @property
     def tokens_per_block(self) -> int:
@@ -105,61 +151,25 @@ class JointDiT(nn.Module):
         x, sigma = self._tokens(noisy, context.plan), self._per_token(levels)
         blocks = torch.arange(num_blocks, device=x.device).repeat_interleave(self.tokens_per_block)
         parts = torch.full_like(blocks, Part.CURRENT)
-        rotation = self._block_rotation(torch.arange(num_blocks, device=x.device))
+        rotation = self._rotation(torch.arange(num_blocks, device=x.device))
         if history is not None:
             x = torch.cat([self._tokens(history, context.plan), x], dim=1)
             sigma = torch.cat([torch.zeros_like(sigma), sigma], dim=1)
             parts = torch.cat([torch.full_like(blocks, Part.HISTORY), parts])
             blocks, rotation = torch.cat([blocks, blocks]), torch.cat([rotation, rotation])
-        memory = self._window_memory(context, level, blocks)
+        sources = self.memory.window(context, level, blocks)
         mask = avatar_mask(self.layout, role, parts, blocks)
         embedded, modulation = self.noise(sigma)
-        for layer, layer_memory in zip(self.layers, memory, strict=True):
-            x, _ = layer(x, modulation, rotation, layer_memory, mask=mask)
+        for layer in self.stack:
+            x, _ = layer(x, modulation, rotation, project(layer, sources), mask=mask)
         size = num_blocks * self.tokens_per_block
         return self._heads(x[:, -size:], embedded[:, -size:], noisy, levels)
-
-    def _window_memory(self, context: Context, level: Level, blocks_N: Tensor) -> list[LayerMemory]:
-        layout, plan, user = self.layout, context.plan, context.user
-        num_blocks, ahead, per_block = context.num_blocks, layout.script_lookahead, layout.audio_per_block
-        tokens = plan.tokens_BEK[:, per_block:].unfold(1, ahead, per_block).movedim(-1, 2)[:, :num_blocks]
-        state = plan.state_BE[:, per_block:].unfold(1, ahead, per_block)[:, :num_blocks]
-        script, script_seen = self.conditions.lookahead(tokens, state, plan.lookahead_B)
-        anchor, anchor_seen = self.conditions.anchor(context.anchor)
-        own_block = torch.eye(num_blocks, dtype=torch.bool, device=blocks_N.device).repeat_interleave(ahead, dim=1)
-        seen = torch.cat(
-            [
-                anchor_seen[:, None].expand(-1, num_blocks, -1),
-                own_block & script_seen.flatten(1)[:, None],
-            ],
-            dim=-1,
-        )[:, blocks_N]
-        features = torch.cat([anchor, script.flatten(1, 2)], dim=1)
-        listen = see = None
-        if level.listens and self.listen_features is not None:
-            heard = self.listen_features(self.codebook.embed(user.audio_BTK), user.audio_present_BT)
-            mask = user_mask(layout, Stream.USER_AUDIO, user.hears_BS, user.audio_present_BT)[:, blocks_N]
-            listen = (heard, mask, self._user_rotation(Stream.USER_AUDIO, heard.shape[1]))
-        if level.sees and self.see_features is not None:
-            seen_user = self.see_features(user.video_BGU, user.video_present_BG)
-            mask = user_mask(layout, Stream.USER_VIDEO, user.sees_BS, user.video_present_BG)[:, blocks_N]
-            see = (seen_user, mask, self._user_rotation(Stream.USER_VIDEO, seen_user.shape[1]))
-        memories = []
-        for layer in self.layers:
-            k, v = layer.conditions.project(features)
-            memory = {"conditions": layer.conditions.with_sink(k, v, seen)}
-            for name, source in (("listen", listen), ("see", see)):
-                if source is not None:
-                    branch, (stream, visible, rotation) = layer.get_submodule(name).attention, source
-                    memory[name] = branch.with_sink(*branch.project(stream, rotation), visible)
-            memories.append(LayerMemory(**memory))
-        return memories
 
     # One block against a cache ----------------------------------------------------------------------------------------
     @torch.no_grad()
     def start(self, anchor: Anchor) -> Cache:
         """Empty cache for the conversations of ``anchor`` (one per batch row)."""
-        features, visible = self.conditions.anchor(anchor)
+        features, visible = self.memory.conditions.anchor(anchor)
         size, heads = len(features), self.width // self.head_width
         ring = (size, heads, self.layout.history_blocks * self.tokens_per_block, self.head_width)
         windows = []
@@ -173,7 +183,7 @@ class JointDiT(nn.Module):
         return Cache(
             keys=[features.new_zeros(ring) for _ in self.layers],
             values=[features.new_zeros(ring) for _ in self.layers],
-            anchor=[layer.conditions.project(features) for layer in self.layers],
+            anchor=[layer.conditions.project(features) for layer in self.stack],
             anchor_visible_BM=visible,
             user_audio=windows[0],
             user_video=windows[1],
@@ -192,49 +202,16 @@ class JointDiT(nn.Module):
     def block_memory(self, inputs: BlockInput, cache: Cache, *, level: Level | None = None) -> BlockMemory:
         """What the block attends to at ``level``, user tokens already taken in (guidance asks at several levels)."""
         level = self.level if level is None else level
-        layout, plan, num = self.layout, inputs.plan, self.tokens_per_block
-        per_block = layout.audio_per_block
-        script, script_seen = self.conditions.lookahead(
-            plan.tokens_BEK[:, None, per_block:], plan.state_BE[:, None, per_block:], plan.lookahead_B
+        sources = self.memory.block(inputs, cache, level, self.tokens_per_block)
+        rotation = self._rotation(-cache.ages())
+        return BlockMemory(
+            layers=[
+                project(layer, sources, anchor=(*anchor, cache.anchor_visible_BM))
+                for layer, anchor in zip(self.stack, cache.anchor, strict=True)
+            ],
+            past=[cache.past(i, lambda k: rotate(k, rotation)) for i in range(len(self.layers))],
+            plan=inputs.plan,
         )
-        seen = torch.cat([cache.anchor_visible_BM, script_seen[:, 0]], dim=1)[:, None].expand(-1, num, -1)
-        user = {}
-        for name, features, window, tokens, on_B1, stream in (
-            ("listen", self.listen_features, cache.user_audio, None, inputs.user.hears_BS, Stream.USER_AUDIO),
-            (
-                "see",
-                self.see_features,
-                cache.user_video,
-                cache.user_video.tokens_BTU,
-                inputs.user.sees_BS,
-                Stream.USER_VIDEO,
-            ),
-        ):
-            wanted = level.listens if stream is Stream.USER_AUDIO else level.sees
-            if features is None or not wanted or not bool(on_B1.any()):
-                continue
-            raw = self.codebook.embed(window.tokens_BTU) if tokens is None else tokens
-            span = layout.visible_span(stream)
-            newest = features(raw, window.present_BT)[:, -span:]
-            visible = (window.present_BT[:, -span:] & on_B1)[:, None].expand(-1, num, -1)
-            index = torch.arange(-span, 0, device=newest.device) - layout.delay_tokens(stream)
-            user[name] = (newest, visible, stream_rotations(layout, stream, index, self.head_width))
-        ages = cache.ages()
-        past_rotation = self._block_rotation(-ages)
-        layers = []
-        for layer, (anchor_k, anchor_v) in zip(self.layers, cache.anchor, strict=True):
-            k, v = layer.conditions.project(script[:, 0])
-            memory = {
-                "conditions": layer.conditions.with_sink(
-                    torch.cat([anchor_k, k], dim=2), torch.cat([anchor_v, v], dim=2), seen
-                )
-            }
-            for name, (features, visible, rotation) in user.items():
-                branch = layer.get_submodule(name).attention
-                memory[name] = branch.with_sink(*branch.project(features, rotation), visible)
-            layers.append(LayerMemory(**memory))
-        past = [cache.past(i, lambda k: rotate(k, past_rotation)) for i in range(len(self.layers))]
-        return BlockMemory(layers=layers, past=past, plan=plan)
 
     def predict_block(self, noisy: AVState, levels: NoiseLevels, memory: BlockMemory) -> Prediction:
         """Predict one block; call it once per denoising step."""
@@ -253,9 +230,9 @@ class JointDiT(nn.Module):
     ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
         x = self._tokens(state, memory.plan)
         embedded, modulation = self.noise(self._per_token(levels))
-        rotation = self._block_rotation(torch.zeros(1, device=x.device, dtype=torch.long))
+        rotation = self._rotation(torch.zeros(1, device=x.device, dtype=torch.long))
         own = []
-        for layer, layer_memory, past in zip(self.layers, memory.layers, memory.past, strict=True):
+        for layer, layer_memory, past in zip(self.stack, memory.layers, memory.past, strict=True):
             x, keys_values = layer(x, modulation, rotation, layer_memory, past=past)
             own.append(keys_values)
         return x, embedded, own
@@ -287,10 +264,5 @@ class JointDiT(nn.Module):
         velocity = self.video_head(self.patches.join(output), noisy.video_BFHWC, sigma)
         return Prediction(logits_BAKV=logits, velocity_BFHWC=velocity)
 
-    def _block_rotation(self, blocks_S: Tensor) -> Tensor:
-        grid = (self.patches.rows, self.patches.columns)
-        return block_rotations(self.layout, grid, blocks_S, self.head_width)
-
-    def _user_rotation(self, stream: Stream, num_tokens: int) -> Tensor:
-        index = torch.arange(num_tokens, device=self.scale_shift_out.device) - self.layout.lead_tokens(stream)
-        return stream_rotations(self.layout, stream, index, self.head_width)
+    def _rotation(self, blocks_S: Tensor) -> Tensor:
+        return block_rotations(self.layout, (self.patches.rows, self.patches.columns), blocks_S, self.head_width)

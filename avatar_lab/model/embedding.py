@@ -66,11 +66,9 @@ class Conditions(nn.Module):
     These keys carry no rotary phase: the anchor is outside time, and the look-ahead is told how far ahead it is.
     """
 
-    def __init__(
-        self, width: int, codebook: Codebook, patches: Patches, max_lookahead: int, anchor_tokens: int
-    ) -> None:
+    def __init__(self, width: int, codebook: Codebook, patches: Patches, max_lookahead: int) -> None:
         super().__init__()
-        self.codebook, self.max_lookahead = codebook, max_lookahead
+        self.codebook = codebook
         self.picture = nn.Linear(patches.patch_width, width)
         self.picture_place = nn.Parameter(0.02 * torch.randn(patches.per_latent, width))
         self.voice = nn.Linear(codebook.width, width)
@@ -78,7 +76,6 @@ class Conditions(nn.Module):
         self.script_state = nn.Embedding(len(OwnAudio), width)
         self.script_place = nn.Parameter(0.02 * torch.randn(max_lookahead, width))
         self._split = patches.split
-        self.num_anchor = patches.per_latent + anchor_tokens
 
     def anchor(self, anchor: Anchor) -> tuple[Tensor, Tensor]:
         """Features (B, M, D) and visibility (B, M) of the anchor."""
@@ -122,7 +119,7 @@ class CleanHead(nn.Module):
     latent, which lies on a low-dimensional manifold, does (Li and He 2025, "Back to Basics", arXiv:2511.13720).
     """
 
-    MIN_SIGMA = 0.05
+    MIN_SIGMA = 1e-3
 
     def forward(self, output: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
         return (noisy - output) / sigma.clamp(min=self.MIN_SIGMA)

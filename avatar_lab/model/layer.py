@@ -1,8 +1,8 @@
 """One layer of the transformer: self-attention, conditions, the listen and see branches, feed-forward.
 
 Shapes, norms and modulation of the video path follow Wan's DiT (Wan Team 2025, arXiv:2503.20314), so that its weights
-map one to one: RMS norm of queries and keys over the full width, six modulation vectors per token, an affine norm before
-cross-attention.
+map one to one: RMS norm of queries and keys over the full width, six modulation vectors per token, an affine norm
+before cross-attention.
 
     B batch   N avatar tokens   M keys   D model width   H heads   C head width
 """
@@ -51,8 +51,8 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Cross-attention with one sink: an always visible zero key (logit 0 whatever the rotation) of zero value.
 
-    With nothing else visible the softmax puts weight 1 on the sink and the output is exactly 0 (there is no output bias),
-    so a stream that is absent changes no bit of what the rest computes.
+    With nothing else visible the softmax puts weight 1 on the sink and the output is exactly 0 (there is no output
+    bias), so a stream that is absent changes no bit of what the rest computes.
     """
 
     def __init__(self, width: int, num_heads: int) -> None:

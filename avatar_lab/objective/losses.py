@@ -33,6 +33,6 @@ class Losses:
 
 
 def masked_mean(value: Tensor, mask: Tensor) -> Tensor:
-    """Mean over all but the batch axis where ``mask`` (broadcast over trailing axes) holds; 0 where it holds nowhere."""
+    """Mean over all but the batch axis where ``mask`` (broadcast over trailing axes) holds; 0 if it holds nowhere."""
     weight = mask.to(value.dtype).reshape(mask.shape + (1,) * (value.ndim - mask.ndim)).expand_as(value)
     return (value * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1)

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from avatar_lab.avatar_model import AvatarModel
 from avatar_lab.context import AudioPlan, Context, UserStreams
-from avatar_lab.diffusion.sampler import Estimate, Observed, Sampler, denoise
+from avatar_lab.diffusion.sampler import Estimate, Sampler, denoise
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.model.visibility import Role
 from avatar_lab.rollout.rollout import block_noise, observed_audio
-from avatar_lab.tensors import AVState, NoiseLevels
+from avatar_lab.tensors import AVState, NoiseLevels, join
 
 
 def slice_context(context: Context, layout: Layout, first: int, last: int) -> Context:
@@ -62,19 +62,19 @@ def sample_windows(
         known = done - first
         noise = _window_noise(model, part, seed=seed, conversation_B=conversation_B, first=first)
         observed = observed_audio(model, part.plan, (last - first) * layout.audio_per_block)
-        finished = _join(states[first:done]) if known else None
+        finished = join(states[first:done]) if known else None
 
         def predict(
             noisy: AVState, levels: NoiseLevels, part: Context = part, finished: AVState | None = finished
         ) -> Estimate:
             if finished is not None:
                 noisy, levels = _overwrite(noisy, levels, finished)
-            estimate = model.estimate_window(noisy, levels, part, role=Role.BIDIRECTIONAL)
-            return estimate
+            return model.estimate_window(noisy, levels, part, role=Role.BIDIRECTIONAL)
 
-        denoised = denoise(
-            predict, lambda _step, n=noise: n, observed, sampler=sampler, warps=model.warps, layout=layout
-        )
+        def still(_step: int, noise: AVState = noise) -> AVState:
+            return noise
+
+        denoised = denoise(predict, still, observed, sampler=sampler, warps=model.warps, layout=layout)
         filled = part.plan.fill(model.codebook.snap(denoised.estimate.logits_BAKV))
         for block in range(known, last - first):
             audio = slice(block * layout.audio_per_block, (block + 1) * layout.audio_per_block)
@@ -92,14 +92,7 @@ def _window_noise(model: AvatarModel, part: Context, *, seed: int, conversation_
         block_noise(model, like, seed=seed, conversation_B=conversation_B, block=first + block, step=0)
         for block in range(part.num_blocks)
     ]
-    return _join(blocks)
-
-
-def _join(states: list[AVState]) -> AVState:
-    return AVState(
-        audio_BAD=torch.cat([state.audio_BAD for state in states], dim=1),
-        video_BFHWC=torch.cat([state.video_BFHWC for state in states], dim=1),
-    )
+    return join(blocks)
 
 
 def _overwrite(noisy: AVState, levels: NoiseLevels, finished: AVState) -> tuple[AVState, NoiseLevels]:

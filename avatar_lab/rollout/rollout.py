@@ -42,11 +42,16 @@ def block_noise(
     model: AvatarModel, like: Tensor, *, seed: int, conversation_B: Tensor, block: int, step: int
 ) -> AVState:
     """Noise of one block and step, in the dtype of ``like``."""
-    layout, grid = model.layout, model.net.grid
-    key = {"seed": seed, "conversation_B": conversation_B, "block": block, "step": step, "dtype": like.dtype}
+    layout = model.layout
+
+    def normal(shape: tuple[int, ...], draw: Draw) -> Tensor:
+        return counter_normal(
+            shape, seed=seed, conversation_B=conversation_B, block=block, step=step, draw=draw, dtype=like.dtype
+        )
+
     return AVState(
-        audio_BAD=counter_normal((layout.audio_per_block, model.codebook.width), draw=Draw.AUDIO, **key),
-        video_BFHWC=counter_normal((layout.latents_per_block, *grid), draw=Draw.VIDEO, **key),
+        audio_BAD=normal((layout.audio_per_block, model.codebook.width), Draw.AUDIO),
+        video_BFHWC=normal((layout.latents_per_block, *model.net.grid), Draw.VIDEO),
     )
 
 

@@ -23,8 +23,8 @@ class Stage(Protocol):
     """Trained roles that keep an exponential moving average, which is what evaluation and export use."""
 
     def turns(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:
-        """Yield ``(role, losses)`` for each update due at ``step``, lazily: the loop steps the role's optimiser before it
-        asks for the next, so that one graph is freed before another is built. All randomness comes from ``rng``."""
+        """Yield ``(role, losses)`` for each update due at ``step``, lazily: the loop steps the role's optimiser before
+        it asks for the next, so that one graph is freed before another is built. All randomness comes from ``rng``."""
         ...
 
     def export(self, roles: nn.ModuleDict) -> dict[str, nn.Module]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 FACE_CHANNELS = ("yaw", "pitch", "roll", "lean", "jaw", "mouth_round", "smile", "brow", "blink", "gaze_x", "gaze_y")
-"""Columns of ``Tracks.face_TP``. Angles in degrees (pitch: positive = chin down, a nod), ``lean`` in [-1, 1] (positive =
-towards the camera, the head grows), jaw, mouth_round, smile, brow, blink in [0, 1], gaze in [-1, 1] (0 = at the partner)."""
+"""Columns of ``Tracks.face_TP``. Angles in degrees (pitch: positive = chin down, a nod), ``lean`` in [-1, 1] (positive
+= towards the camera, the head grows), jaw, mouth_round, smile, brow, blink in [0, 1], gaze in [-1, 1] (0 = at the
+partner)."""
 
 VOICE_CHANNELS = ("voiced", "noise", "f0", "formant1", "formant2", "formant3", "energy")
 """Columns of ``Tracks.voice_RQ``: voiced and noise amplitude in [0, 1]; f0 and formants in Hz; energy in [0, 1]."""

@@ -1,0 +1,205 @@
+"""Checkpoints: one safetensors file that says what it is and loads without Lightning, Hydra or any config file.
+
+The header holds a ``Card``; the tensors are weights, codebook tables and noise warps. Levels nest: a file of level 3 is
+also one of level 2 and level 1, by leaving branches out (``at_level``).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from avatar_lab.avatar_model import AvatarModel
+from avatar_lab.codebook import Codebook
+from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.diffusion.warp import Warp, Warps
+from avatar_lab.layout import Layout
+from avatar_lab.level import Level
+from avatar_lab.model.dit import JointDiT
+from avatar_lab.model.embedding import CleanHead, VelocityHead
+
+FORMAT = "avatar_lab.checkpoint/1"
+VIDEO_HEADS = {head.__name__: head for head in (CleanHead, VelocityHead)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a checkpoint says of itself."""
+
+    stage: str
+    """Stage that made it; ``teacher`` is bidirectional, all others are causal."""
+    sampler: Sampler
+    """Steps it is meant to be sampled with."""
+    audio_codec: str
+    """Fingerprint of the codec whose tokens it speaks."""
+    video_codec: str
+    window_blocks: int
+    """Blocks of its training windows."""
+    lineage: tuple[str, ...] = ()
+    """``stage:sha256`` of every ancestor's weights, oldest first."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    commit: str = "unknown"
+    data_licence: str = "unknown"
+    non_commercial: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model and its card."""
+
+    model: AvatarModel
+    card: Card
+
+    @property
+    def level(self) -> Level:
+        return self.model.level
+
+    @property
+    def layout(self) -> Layout:
+        return self.model.layout
+
+    def save(self, path: Path) -> None:
+        """Write to ``path`` by way of a temporary file."""
+        net = self.model.net
+        header = {
+            "format": FORMAT,
+            "level": int(net.level),
+            "layout": net.layout.to_dict(),
+            "net": net.sizes() | {"video_head": type(net.video_head).__name__},
+            "codebook": list(net.codebook.tables_KVD.shape),
+            "card": asdict(self.card),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        save_file(weights(self.model), temporary, metadata={"avatar_lab": json.dumps(header)})
+        temporary.replace(path)
+
+    def descend(self, **changes: Any) -> Card:
+        """Card of a checkpoint made from this one: lineage grows by this one's stage and weights."""
+        ancestor = f"{self.card.stage}:{weights_sha256(self.model)[:16]}"
+        return replace(self.card, lineage=(*self.card.lineage, ancestor), metrics={}, **changes)
+
+
+def weights(model: AvatarModel) -> dict[str, torch.Tensor]:
+    """Tensors of a model, each once (tables shared inside the network are stored under their first name)."""
+    seen: set[int] = set()
+    unique = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in seen or tensor.numel() == 0:
+            seen.add(tensor.data_ptr())
+            unique[name] = tensor.detach().cpu().contiguous()
+    return unique
+
+
+def weights_sha256(model: AvatarModel) -> str:
+    """Digest over names, shapes and bytes of all tensors; independent of how the file was written."""
+    digest = sha256()
+    for name, tensor in sorted(weights(model).items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def build_model(
+    *,
+    layout: Layout,
+    codebook: Codebook,
+    level: Level,
+    sizes: dict[str, Any],
+    video_head: str,
+    audio_warp: Warp,
+    video_warp: Warp,
+) -> AvatarModel:
+    """A fresh model of the given sizes.
+
+    Raises:
+        ValueError: there is no such video head.
+    """
+    if video_head not in VIDEO_HEADS:
+        raise ValueError(f"unknown video head {video_head!r}; choose one of {sorted(VIDEO_HEADS)}")
+    values = sizes | {"grid": tuple(sizes["grid"])}
+    net = JointDiT(layout=layout, codebook=codebook, level=level, video_head=VIDEO_HEADS[video_head](), **values)
+    return AvatarModel(net=net, warps=Warps(audio=audio_warp, video=video_warp))
+
+
+def load_checkpoint(
+    path: Path, *, audio_codec: str | None = None, video_codec: str | None = None, stage: str | None = None
+) -> Checkpoint:
+    """Read a checkpoint, in evaluation mode.
+
+    audio_codec, video_codec  fingerprints that it must have been trained with, if given
+    stage                     stage that must have made it, if given
+
+    Raises:
+        ValueError: the file is missing, damaged, of another format, of the wrong stage, or trained with other codecs.
+    """
+    header, tensors = _read(Path(path))
+    card = Card(**header["card"] | {"sampler": Sampler(**header["card"]["sampler"])})
+    card = replace(card, lineage=tuple(card.lineage))
+    if stage is not None and card.stage != stage:
+        raise ValueError(f"{path} was made by stage {card.stage!r}, not {stage!r}: point to the {stage} run's artefact")
+    for kind, expected, found in (("audio", audio_codec, card.audio_codec), ("video", video_codec, card.video_codec)):
+        if expected is not None and expected != found:
+            raise ValueError(
+                f"{path} speaks the {kind} codec {found}, but this one is {expected}: use the codec it was trained "
+                "with, or train again on data encoded with the new one"
+            )
+    sizes = dict(header["net"])
+    head = sizes.pop("video_head")
+    with torch.device("cpu"):  # an artefact is real, also where new networks are only described (meta device)
+        model = build_model(
+            layout=Layout.from_dict(header["layout"]),
+            codebook=Codebook(tensors["net.codebook.tables_KVD"]),
+            level=Level(header["level"]),
+            sizes=sizes,
+            video_head=head,
+            audio_warp=Warp(),
+            video_warp=Warp(),
+        )
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    shared = set(model.state_dict()) - set(weights(model))
+    if set(missing) - shared or unexpected:
+        raise ValueError(f"{path} does not fit its own header: missing {missing}, unexpected {unexpected}")
+    return Checkpoint(model=model.eval(), card=card)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint {path}: train the stage that makes it first, or correct the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}): copy or train it again") from error
+    header = json.loads(metadata.get("avatar_lab", "{}"))
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} is not an avatar_lab checkpoint of format {FORMAT}")
+    return header, tensors
+
+
+def at_level(model: AvatarModel, level: Level) -> AvatarModel:
+    """The model of a lower (or its own) level inside ``model``, with weights of its own; or of a higher level, the new
+    branches fresh and their gates closed, so that it starts as exactly what it came from."""
+    net = model.net
+    with net.codebook.tables_KVD.device:
+        other = build_model(
+            layout=net.layout,
+            codebook=net.codebook,
+            level=level,
+            sizes=net.sizes(),
+            video_head=type(net.video_head).__name__,
+            audio_warp=Warp(),
+            video_warp=Warp(),
+        )
+    other.to(next(model.parameters()).dtype)
+    own = other.state_dict()
+    other.load_state_dict(own | {name: value for name, value in model.state_dict().items() if name in own})
+    return other.train(model.training)

@@ -1,0 +1,93 @@
+"""From yaml to a typed envelope of plain values: the only module that hands out what Hydra composed.
+
+Groups become objects through ``construct.build``, which knows neither Hydra nor files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from avatar_lab.construct import nearest
+
+CONFIG_MODULE = "configs"
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+"""What composing a config may raise; :func:`sentence` says it in one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run, resolved. Groups are plain dicts until ``construct.build`` makes objects of them."""
+
+    root: str
+    """Folder of the whole graph of stages; later stages find the artefacts of earlier ones below it."""
+    out: str
+    """Folder of this run."""
+    seed: int
+    resume: bool
+    layout: dict[str, Any]
+    codec: dict[str, Any]
+    data: dict[str, Any]
+    model: dict[str, Any]
+    stage: dict[str, Any]
+    training: dict[str, Any]
+    cluster: dict[str, Any]
+    samples: dict[str, Any] | None = None
+    """What writes sample media now and then, if anything."""
+    dry_run: bool = False
+
+    @classmethod
+    def from_node(cls, node: DictConfig) -> RunConfig:
+        """Envelope around a composed config.
+
+        Raises:
+            ValueError: a top-level key is unknown or missing, or a group is not a mapping.
+        """
+        values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        assert isinstance(values, dict)
+        plain = {str(key): value for key, value in values.items()}
+        names = [field.name for field in fields(cls)]
+        for key in plain:
+            if key not in names:
+                raise ValueError(f"unknown config key {key!r}{nearest(key, names)}; the top level has {names}")
+        required = [f.name for f in fields(cls) if f.default is not None and f.name != "dry_run"]
+        missing = [name for name in required if name not in plain]
+        if missing:
+            raise ValueError(f"the config lacks {missing}; compose it from {CONFIG_MODULE}/train.yaml")
+        for name in ("layout", "codec", "data", "model", "stage", "training", "cluster"):
+            if not isinstance(plain[name], dict):
+                raise ValueError(f"config group {name!r} must be a mapping, got {plain[name]!r}")
+        return cls(**plain)
+
+
+def load(overrides: Sequence[str]) -> RunConfig:
+    """Compose a run as the command line does, for notebooks and tests: ``load(["experiment=teacher", "seed=1"])``."""
+    GlobalHydra.instance().clear()
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        return RunConfig.from_node(compose("train", overrides=list(overrides)))
+
+
+def choices(group: str) -> list[str]:
+    """Names that ``group=...`` takes, those in folders included."""
+    folder = Path(str(resources.files(CONFIG_MODULE) / group))
+    return sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+
+
+def sentence(error: Exception) -> str:
+    """Hydra's several lines as one, with what to do about it."""
+    line = next(line.strip().rstrip(".") for line in str(error).splitlines() if line.strip())
+    missing = re.search(r"Could not find '(\w+)/(.+)'", line)
+    if missing:
+        names = choices(missing[1])
+        return f"there is no {missing[1]}={missing[2]}{nearest(missing[2], names)}; there are {', '.join(names)}"
+    return f"{line}; see all keys with --cfg job, and prefix + to set an argument that no yaml lists"

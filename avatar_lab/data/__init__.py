@@ -1,0 +1,1 @@
+"""Shards of encoded two-person conversations, and batches cut from them by a counter."""

@@ -1,0 +1,180 @@
+"""``DyadData``: batches by step number, and whole conversations for evaluation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+from torch.utils.data import DataLoader, Dataset
+
+from avatar_lab.data.sampler import WindowSampler
+from avatar_lab.data.schema import SIDES, DatasetInfo, Interaction
+from avatar_lab.data.shards import ShardReader
+from avatar_lab.data.windows import WindowId, cut_window, stack_windows, whole_blocks
+from avatar_lab.layout import Layout
+from avatar_lab.tensors import DyadBatch
+
+log = logging.getLogger(__name__)
+
+
+class DyadData:
+    """Windows of two-person conversations, by step.
+
+    Args:
+        root: prepared data set (``data_prep``).
+        layout: must have the grids of the shards.
+        batch_size: windows per step over all ranks.
+        num_blocks: length of a window.
+        split: which interactions to use.
+        event_weight, listening_weight: see :class:`WindowSampler`.
+        cache_bytes: decoded interactions kept in memory, per process.
+        rank, world_size: this process's part of each batch; default what ``torch.distributed`` says when batches are
+            asked for, which is all of it where that is not running.
+
+    Raises:
+        ValueError: the data set is damaged, has other grids, no such split, or no conversation long enough.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        layout: Layout,
+        batch_size: int,
+        num_blocks: int,
+        seed: int,
+        split: str = "train",
+        event_weight: float = 1.0,
+        listening_weight: float = 1.0,
+        cache_bytes: int = 2 << 30,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        if (rank is None) != (world_size is None):
+            raise ValueError(f"rank {rank} of {world_size}: give both, or neither to ask torch.distributed")
+        self.layout = layout
+        self.reader = ShardReader(Path(root), cache_bytes=cache_bytes)
+        self.info.check_layout(layout)
+        self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
+        self._silence_K = np.asarray(self.info.silence_tokens, np.uint16)
+        self.sampler = WindowSampler(
+            [self.reader.row(key) for key in self.reader.keys(split)],
+            layout=layout,
+            num_blocks=num_blocks,
+            seed=seed,
+            event_weight=event_weight,
+            listening_weight=listening_weight,
+        )
+        if self.sampler.too_short:
+            log.warning(
+                "%d of %d interactions are shorter than a window of %d blocks and are never sampled: %s",
+                len(self.sampler.too_short), len(self.reader.keys(split)), num_blocks, self.sampler.too_short[:5],
+            )  # fmt: skip
+
+    @property
+    def info(self) -> DatasetInfo:
+        """Codecs, rates, shapes and licences of the data set."""
+        return self.reader.info
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return self.sampler.windows_per_epoch / self._batch_size
+
+    def keys(self, split: str) -> list[str]:
+        """Interactions of ``split``, in the fixed order of evaluation."""
+        return self.reader.keys(split)
+
+    def interaction(self, key: str) -> Interaction:
+        """Everything stored about one interaction: arrays of both sides, events, origin."""
+        return self.reader.interaction(key)
+
+    def share(self) -> tuple[int, int]:
+        """Rank and number of ranks.
+
+        Raises:
+            ValueError: the batch does not divide evenly over the ranks.
+        """
+        if self._rank is not None and self._world_size is not None:
+            rank, world_size = self._rank, self._world_size
+        elif dist.is_available() and dist.is_initialized():
+            rank, world_size = dist.get_rank(), dist.get_world_size()
+        else:
+            rank, world_size = 0, 1
+        if self._batch_size % world_size or not 0 <= rank < world_size:
+            raise ValueError(
+                f"rank {rank} of {world_size}: batch_size {self._batch_size} must divide evenly over the ranks"
+            )
+        return rank, world_size
+
+    def windows(self, step: int, *, rank: int, world_size: int) -> list[WindowId]:
+        """The windows of one rank's batch at ``step``."""
+        return self.sampler.windows(step, batch_size=self._batch_size, rank=rank, world_size=world_size)
+
+    def batch(self, step: int) -> DyadBatch:
+        """This rank's batch at ``step``; the same (seed, step) always gives the same batch."""
+        rank, world_size = self.share()
+        return self.cut(self.windows(step, rank=rank, world_size=world_size))
+
+    def cut(self, windows: list[WindowId]) -> DyadBatch:
+        """Batch of the given windows, all of one length."""
+        cut = [
+            cut_window(self.reader.interaction(w.key), w, layout=self.layout, silence_K=self._silence_K)
+            for w in windows
+        ]
+        return stack_windows(cut)
+
+    def conversation(self, key: str, side: str) -> DyadBatch:
+        """All whole blocks of an interaction as one window (batch of 1) with ``side`` as the avatar.
+
+        Raises:
+            ValueError: no such key or side.
+        """
+        if side not in SIDES:
+            raise ValueError(f"side {side!r} must be one of {SIDES}")
+        row = self.reader.row(key)
+        blocks = whole_blocks(self.layout, audio_tokens=row.audio_tokens, video_latents=row.video_latents)
+        return self.cut([WindowId(key=key, side=side, start_block=0, num_blocks=blocks)])
+
+    def loader(self, start_step: int, num_workers: int, *, timeout: float = 300.0) -> Iterator[DyadBatch]:
+        """Endless batches from ``start_step`` on, in step order whatever the number of workers.
+
+        ``timeout`` seconds without a batch from a worker raise an error instead of waiting for ever.
+        """
+        loader = DataLoader(
+            _RankBatches(self, *self.share()),
+            sampler=_Steps(start_step),
+            batch_size=None,
+            num_workers=num_workers,
+            collate_fn=_as_is,
+            timeout=timeout if num_workers else 0.0,
+        )
+        return iter(loader)
+
+
+class _RankBatches(Dataset):
+    """One rank's batches as a map-style data set; workers cannot ask for the rank themselves."""
+
+    def __init__(self, data: DyadData, rank: int, world_size: int) -> None:
+        self._data, self._rank, self._world_size = data, rank, world_size
+
+    def __getitem__(self, step: int) -> DyadBatch:
+        return self._data.cut(self._data.windows(step, rank=self._rank, world_size=self._world_size))
+
+
+class _Steps(Iterable[int]):
+    """Endless step numbers; the loader's whole state is the first one."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+
+    def __iter__(self) -> Iterator[int]:
+        return count(self._start)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,219 @@
+"""``dataset.json`` and ``index.parquet``: what a prepared data set holds, and where each member's bytes lie.
+
+The index has one row per interaction with the position, size and crc32 of every member, so that a reader needs no tar
+parser. ``dataset.json`` names the codecs, rates, shards and licences, and the hash of the index; it is written last, so
+a data set without it is unfinished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avatar_lab.data.schema.sample import SCHEMA_VERSION
+from avatar_lab.layout import Layout
+
+INFO_NAME = "dataset.json"
+INDEX_NAME = "index.parquet"
+
+_MEMBER = pa.struct(
+    [("name", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())],
+)
+INDEX_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("interaction", pa.string()),
+        ("split", pa.string()),
+        ("shard", pa.string()),
+        ("members", pa.list_(_MEMBER)),
+        ("seconds", pa.float64()),
+        ("audio_tokens", pa.int64()),
+        ("video_latents", pa.int64()),
+        ("participant_a", pa.string()),
+        ("participant_b", pa.string()),
+        ("group", pa.string()),
+        ("source", pa.string()),
+        ("license", pa.string()),
+        ("non_commercial", pa.bool_()),
+        # what the window sampler weighs, so that it need not open the shards: per second of media
+        ("a_reactions", pa.list_(pa.uint8())),
+        ("b_reactions", pa.list_(pa.uint8())),
+        ("a_listening", pa.list_(pa.uint8())),
+        ("b_listening", pa.list_(pa.uint8())),
+    ]
+)
+"""``*_reactions``: onsets of reactions by that side; ``*_listening``: percent of the second spent listening."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """Where one member's bytes lie in its shard."""
+
+    name: str
+    offset: int
+    size: int
+    crc32: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexRow:
+    """One interaction of the index."""
+
+    key: str
+    interaction: str
+    split: str
+    shard: str
+    members: tuple[Member, ...]
+    seconds: float
+    audio_tokens: int
+    video_latents: int
+    participant_a: str
+    participant_b: str
+    group: str
+    source: str
+    license: str
+    non_commercial: bool
+    a_reactions: list[int]
+    b_reactions: list[int]
+    a_listening: list[int]
+    b_listening: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardInfo:
+    """One tar file of the data set."""
+
+    name: str
+    size: int
+    sha256: str
+    samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """The contents of ``dataset.json``."""
+
+    content_hash: str
+    """sha256 over every member's crc32 and size, the codecs and the rates: equal data sets have equal hashes."""
+    index_sha256: str
+    sample_rate: int
+    audio_rate: str
+    fps: str
+    frames_per_latent: int
+    audio_codec: str
+    audio_fingerprint: str
+    num_codebooks: int
+    codebook_size: int
+    silence_tokens: tuple[int, ...]
+    video_codec: str
+    video_fingerprint: str
+    latent_shape: tuple[int, int, int]
+    user_features: int
+    shards: tuple[ShardInfo, ...]
+    splits: dict[str, dict[str, float]]
+    """Per split: interactions, seconds, participants."""
+    licenses: dict[str, float]
+    """Hours per licence."""
+    non_commercial: bool
+    """True if any interaction forbids commercial use; then the whole training run does."""
+    schema_version: int = SCHEMA_VERSION
+
+    def check_layout(self, layout: Layout) -> None:
+        """Refuse a layout whose grids are not those of the stored tokens.
+
+        Raises:
+            ValueError: with the rate that differs.
+        """
+        for name, stored, wanted in (
+            ("sample_rate", self.sample_rate, layout.sample_rate),
+            ("audio_rate", Fraction(self.audio_rate), layout.audio_rate),
+            ("fps", Fraction(self.fps), layout.fps),
+            ("frames_per_latent", self.frames_per_latent, layout.frames_per_latent),
+        ):
+            if stored != wanted:
+                raise ValueError(
+                    f"the shards have {name} {stored}, the layout has {wanted}: choose the matching layout or prepare "
+                    "the recordings again with this one"
+                )
+
+    def check_codecs(self, *, audio_fingerprint: str, video_fingerprint: str) -> None:
+        """Refuse codecs other than those that wrote the shards.
+
+        Raises:
+            ValueError: with both fingerprints.
+        """
+        for kind, stored, loaded in (
+            ("audio", self.audio_fingerprint, audio_fingerprint),
+            ("video", self.video_fingerprint, video_fingerprint),
+        ):
+            if stored != loaded:
+                raise ValueError(
+                    f"the shards were encoded by {kind} codec {stored}, the loaded one is {loaded}: load the codec of "
+                    "the shards or prepare the recordings again"
+                )
+
+
+def write_index(path: Path, rows: list[IndexRow]) -> str:
+    """Write the index and return the sha256 of its bytes."""
+    table = pa.Table.from_pylist([asdict(row) for row in rows], schema=INDEX_SCHEMA)
+    pq.write_table(table, path, compression="zstd")
+    return file_sha256(path)
+
+
+def read_index(path: Path) -> list[IndexRow]:
+    """Rows of the index, in file order.
+
+    Raises:
+        ValueError: the columns are not those of this schema version.
+    """
+    try:
+        table = pq.read_table(path, use_threads=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}): prepare the data again") from error
+    if table.schema.names != INDEX_SCHEMA.names:
+        raise ValueError(f"{path} has columns {table.schema.names}: prepare the data again")
+    return [IndexRow(**row | {"members": tuple(Member(**m) for m in row["members"])}) for row in table.to_pylist()]
+
+
+def write_info(path: Path, info: DatasetInfo) -> None:
+    """Write ``dataset.json`` so that it is either absent or whole."""
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.write_text(json.dumps(asdict(info), indent=1, sort_keys=True) + "\n")
+    unfinished.replace(path)
+
+
+def read_info(root: Path) -> DatasetInfo:
+    """``dataset.json`` of the data set at ``root``.
+
+    Raises:
+        ValueError: it is missing, unreadable, or of another schema version.
+    """
+    path = root / INFO_NAME
+    if not path.is_file():
+        raise ValueError(f"{root} has no {INFO_NAME}: it is no prepared data set or its preparation did not finish")
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): prepare the data again") from error
+    if plain.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} has schema version {plain.get('schema_version')}, this code reads {SCHEMA_VERSION}: prepare the "
+            "data again"
+        )
+    plain["shards"] = tuple(ShardInfo(**shard) for shard in plain["shards"])
+    plain["latent_shape"] = tuple(plain["latent_shape"])
+    plain["silence_tokens"] = tuple(plain["silence_tokens"])
+    return DatasetInfo(**plain)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

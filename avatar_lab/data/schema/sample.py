@@ -1,0 +1,222 @@
+"""What one encoded conversation looks like on disk: the members of a shard sample and their checks.
+
+Each interaction is one WebDataset sample: members ``<key>.<name>`` lie side by side in a tar file, where ``<name>`` is
+one of ``a.<array>.npy``, ``b.<array>.npy`` (both participants; either may be the avatar), ``events.parquet`` (found by
+the detectors), ``given_events.parquet`` (the source's own log, where it has one) and ``json``. Arrays are read without
+pickle and checked against ``ARRAYS``; nothing here runs code that a shard contains.
+
+    T audio tokens   K codebooks   F video latents   H, W, C latent grid, channels   U user feature   R pictures
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA_VERSION = 1
+SIDES = ("a", "b")
+KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
+"""Keys hold no dot, since a dot ends the key of a WebDataset member, and no path separator."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraySpec:
+    """Type and axes of one stored array; axes with the same letter have the same length within a side."""
+
+    dtype: str
+    axes: str
+
+
+ARRAYS = {
+    "audio_tokens": ArraySpec(dtype="uint16", axes="TK"),
+    "avatar_latents": ArraySpec(dtype="float16", axes="FHWC"),
+    "user_features": ArraySpec(dtype="float16", axes="FU"),
+    "script": ArraySpec(dtype="bool", axes="T"),
+    "sound": ArraySpec(dtype="bool", axes="T"),
+    "audio_valid": ArraySpec(dtype="bool", axes="T"),
+    "video_valid": ArraySpec(dtype="bool", axes="F"),
+    "pictures": ArraySpec(dtype="float16", axes="RHWC"),
+    "picture_frames": ArraySpec(dtype="int32", axes="R"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideArrays:
+    """One participant of an encoded conversation."""
+
+    audio_tokens: np.ndarray
+    """(T, K) tokens of the running audio encoder."""
+    avatar_latents: np.ndarray
+    """(F, H, W, C) head-and-shoulders crop through the running video encoder."""
+    user_features: np.ndarray
+    """(F, U) wider crop through the same encoder, flattened: what the partner's camera would deliver."""
+    script: np.ndarray
+    """(T,) planned speech: turns without vocal reactions, laughs and brief interruptions."""
+    sound: np.ndarray
+    """(T,) own voice active: speech, vocal reactions, laughs."""
+    audio_valid: np.ndarray
+    video_valid: np.ndarray
+    pictures: np.ndarray
+    """(R, H, W, C) neutral moments, each encoded alone, spread over the conversation."""
+    picture_frames: np.ndarray
+    """(R,) video frame of each picture, on the layout's frame grid."""
+
+    @property
+    def nbytes(self) -> int:
+        return sum(getattr(self, field.name).nbytes for field in fields(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InteractionMeta:
+    """The ``json`` member: where a sample comes from and under which terms."""
+
+    interaction: str
+    """The source's own identifier; the shard key is derived from it."""
+    source: str
+    group: str
+    participants: dict[str, str]
+    split: str
+    seconds: float
+    source_fps: dict[str, str]
+    source_sample_rate: dict[str, int]
+    license: str
+    non_commercial: bool
+    audio_fingerprint: str
+    video_fingerprint: str
+    sample_rate: int
+    audio_rate: str
+    fps: str
+    frames_per_latent: int
+    step_keys: dict[str, str]
+    """sha256 of each preparation step that went into the sample."""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interaction:
+    """One decoded sample."""
+
+    key: str
+    meta: InteractionMeta
+    sides: dict[str, SideArrays]
+    events: pa.Table
+    given_events: pa.Table | None
+
+    @property
+    def nbytes(self) -> int:
+        given = 0 if self.given_events is None else self.given_events.nbytes
+        return sum(side.nbytes for side in self.sides.values()) + self.events.nbytes + given
+
+
+def shard_key(interaction: str) -> str:
+    """Shard key of a source identifier: characters that a key may not hold become ``-``."""
+    key = re.sub(r"[^A-Za-z0-9_-]", "-", interaction)
+    if not key:
+        raise ValueError("an interaction has an empty identifier; every recording needs a name")
+    return key
+
+
+def to_members(interaction: Interaction) -> dict[str, bytes]:
+    """Member names (without the key) and their bytes, in the order in which they are written."""
+    if not KEY_PATTERN.fullmatch(interaction.key):
+        raise ValueError(f"{interaction.key!r} is no shard key (letters, digits, '_' and '-' only); use shard_key()")
+    members: dict[str, bytes] = {}
+    for side in SIDES:
+        check_side(interaction.sides[side], where=f"{interaction.key}.{side}")
+        for name in ARRAYS:
+            members[f"{side}.{name}.npy"] = _npy_bytes(getattr(interaction.sides[side], name))
+    members["events.parquet"] = _parquet_bytes(interaction.events)
+    if interaction.given_events is not None:
+        members["given_events.parquet"] = _parquet_bytes(interaction.given_events)
+    members["json"] = json.dumps(asdict(interaction.meta), sort_keys=True, indent=1).encode()
+    return members
+
+
+def from_members(key: str, members: dict[str, bytes]) -> Interaction:
+    """Inverse of :func:`to_members`; members of unknown name are ignored, never executed.
+
+    Raises:
+        ValueError: a member is missing, has another type or shape than the schema says, or another schema version.
+    """
+    meta = _read_meta(key, _member(key, members, "json"))
+    sides = {}
+    for side in SIDES:
+        arrays = {name: _read_npy(key, members, f"{side}.{name}.npy") for name in ARRAYS}
+        sides[side] = SideArrays(**arrays)
+        check_side(sides[side], where=f"{key}.{side}")
+    given = members.get("given_events.parquet")
+    return Interaction(
+        key=key,
+        meta=meta,
+        sides=sides,
+        events=_read_parquet(_member(key, members, "events.parquet")),
+        given_events=None if given is None else _read_parquet(given),
+    )
+
+
+def check_side(side: SideArrays, *, where: str) -> None:
+    """Types, ranks and mutual lengths of one side's arrays.
+
+    Raises:
+        ValueError: with the array's name and what it has instead.
+    """
+    lengths: dict[str, int] = {}
+    for name, spec in ARRAYS.items():
+        array = getattr(side, name)
+        if array.dtype != np.dtype(spec.dtype) or array.ndim != len(spec.axes):
+            raise ValueError(
+                f"{where}.{name} is {array.dtype}{array.shape}; schema {SCHEMA_VERSION} wants {spec.dtype} with axes "
+                f"{spec.axes}: prepare the data again"
+            )
+        for axis, length in zip(spec.axes, array.shape, strict=True):
+            if lengths.setdefault(axis, length) != length:
+                raise ValueError(
+                    f"{where}.{name} has {length} entries on axis {axis}, other arrays have {lengths[axis]}: prepare "
+                    "the data again"
+                )
+
+
+def _member(key: str, members: dict[str, bytes], name: str) -> bytes:
+    if name not in members:
+        raise ValueError(f"sample {key} lacks member {name}; it is no avatar_lab sample, or the shard is damaged")
+    return members[name]
+
+
+def _read_meta(key: str, raw: bytes) -> InteractionMeta:
+    plain: dict[str, Any] = json.loads(raw)
+    if plain.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"sample {key} has schema version {plain.get('schema_version')}, this code reads {SCHEMA_VERSION}: prepare "
+            "the data again"
+        )
+    return InteractionMeta(**plain)
+
+
+def _npy_bytes(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _read_npy(key: str, members: dict[str, bytes], name: str) -> np.ndarray:
+    try:
+        return np.lib.format.read_array(io.BytesIO(_member(key, members, name)), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"sample {key}, member {name}: {error}") from error
+
+
+def _parquet_bytes(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _read_parquet(raw: bytes) -> pa.Table:
+    return pq.read_table(io.BytesIO(raw), use_threads=False)

@@ -1,0 +1,267 @@
+"""``avatar-lab evaluate root=...``: checkpoints and reference agents -> rows, films, report and ``summary.json``.
+
+Agents that are measured already are not measured again; every file but the report is only written where it is missing
+or made with other settings.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from avatar_lab.config import COMPOSITION_ERRORS, CONFIG_MODULE, sentence
+from avatar_lab.construct import build, nearest
+from avatar_lab.data.dataset import DyadData
+from avatar_lab.data.schema import file_sha256
+from avatar_lab.evaluation.agents import AGENTS, ModelAgent, ReferenceAgent
+from avatar_lab.evaluation.conversation import list_conversations, recorded_batch
+from avatar_lab.evaluation.hardware import describe_hardware
+from avatar_lab.evaluation.latency import measure_latency
+from avatar_lab.evaluation.live import Persona
+from avatar_lab.evaluation.progress import ShowAgents
+from avatar_lab.evaluation.reader_quality import read_quality
+from avatar_lab.evaluation.references import References, Unavailable
+from avatar_lab.evaluation.report import gather, write_summary
+from avatar_lab.evaluation.report_html import write_html
+from avatar_lab.evaluation.rows import Provenance
+from avatar_lab.evaluation.runner import run_agents
+from avatar_lab.evaluation.studio import Studio
+from avatar_lab.evaluation.summary import write_json
+from avatar_lab.perception.pixel_reader import PixelReader
+from avatar_lab.run_folder import commit
+from avatar_lab.train import build_layout
+
+log = logging.getLogger(__name__)
+
+LATENCY_AGENT = "level3"
+READER_CONVERSATIONS = 4
+SETTINGS_VERSION = 1
+"""Raise when a change of code makes old rows wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """One evaluation, resolved; keys as in ``configs/evaluate.yaml``."""
+
+    root: str
+    out: str
+    report: str
+    checkpoints: str
+    shards: str
+    recordings: str | None
+    runs: str | None
+    step_seconds: str | None
+    split: str
+    agents: Sequence[str]
+    num_dyads: int
+    seconds: float
+    seed: int
+    batch_size: int
+    workers: int
+    films: int
+    film_seconds: float
+    latency_seconds: float
+    layout: dict[str, Any]
+    codec: dict[str, Any]
+
+    @classmethod
+    def from_node(cls, node: DictConfig) -> EvaluateConfig:
+        """Resolved config.
+
+        Raises:
+            ValueError: a key or an agent is unknown.
+        """
+        plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        assert isinstance(plain, dict)
+        names = [field.name for field in fields(cls)]
+        for key in plain:
+            if key not in names:
+                raise ValueError(f"unknown config key {key!r}{nearest(str(key), names)}; an evaluation has {names}")
+        config = cls(**{str(key): value for key, value in plain.items()})
+        for agent in config.agents:
+            if agent not in AGENTS:
+                raise ValueError(f"unknown agent {agent!r}{nearest(agent, list(AGENTS))}; there are {list(AGENTS)}")
+        return config
+
+
+def run(config: EvaluateConfig) -> None:
+    """Measure, then write the report."""
+    start = time.perf_counter()
+    studio, data = build_studio(config)
+    with ShowAgents() as progress:
+        run_agents(
+            studio,
+            config.agents,
+            out=Path(config.out),
+            provenance=partial(provenance, config, data),
+            batch_size=config.batch_size,
+            workers=config.workers,
+            progress=progress.update,
+        )
+    write_json(Path(config.out) / "reader.json", read_quality(studio, num_conversations=READER_CONVERSATIONS))
+    if config.latency_seconds > 0:
+        _latency(config, studio)
+    num_dyads = len(studio.references.interactions)
+    _report(config, data, num_dyads=num_dyads, evaluation_seconds=time.perf_counter() - start)
+
+
+def build_studio(config: EvaluateConfig) -> tuple[Studio, DyadData]:
+    """The studio for the workers, and the data set as this process reads it."""
+    layout = build_layout(config.layout)
+    codecs = build(config.codec, layout=layout, seed=config.seed)
+    audio_codec, video_codec = codecs["audio_codec"], codecs["video_codec"]
+    open_data = partial(
+        DyadData,
+        root=Path(config.shards),
+        layout=layout,
+        batch_size=1,
+        num_blocks=layout.num_blocks(config.seconds),
+        seed=config.seed,
+        split=config.split,
+    )
+    data = open_data()
+    data.info.check_codecs(
+        audio_fingerprint=audio_codec.spec.fingerprint, video_fingerprint=video_codec.spec.fingerprint
+    )
+    conversations = list_conversations(
+        data, layout, split=config.split, num_dyads=config.num_dyads, seconds=config.seconds
+    )
+    references = References(
+        layout=layout,
+        audio_codec=audio_codec,
+        video_codec=video_codec,
+        interactions=tuple(dict.fromkeys(conversation.interaction for conversation in conversations)),
+        recordings=None if config.recordings is None else Path(config.recordings),
+    )
+    studio = Studio(
+        open_data=open_data,
+        layout=layout,
+        audio_codec=audio_codec,
+        video_codec=video_codec,
+        reader=PixelReader.load(),
+        references=references,
+        checkpoints=Path(config.checkpoints),
+        conversations=tuple(conversations),
+        seed=config.seed,
+        films=config.films,
+        film_seconds=config.film_seconds,
+        film_folder=Path(config.out) / "films",
+    )
+    return studio, data
+
+
+def provenance(config: EvaluateConfig, data: DyadData, agent: ModelAgent | ReferenceAgent) -> Provenance:
+    """Shared columns of an agent's rows; ``config_sha`` covers settings, data, codecs and checkpoint."""
+    checkpoint, checkpoint_sha, level = None, None, None
+    if isinstance(agent, ModelAgent):
+        path = Path(config.checkpoints) / f"{agent.checkpoint}.safetensors"
+        checkpoint, level = str(path), int(agent.level)
+        checkpoint_sha = file_sha256(path) if path.is_file() else None
+    settings = {
+        "version": SETTINGS_VERSION,
+        "agent": agent.name,
+        "checkpoint": checkpoint_sha,
+        "data": data.info.content_hash,
+        "codecs": [data.info.audio_fingerprint, data.info.video_fingerprint],
+        "layout": config.layout,
+        "recordings": config.recordings is not None and Path(config.recordings).is_dir(),
+    } | {name: vars(config)[name] for name in ("split", "num_dyads", "seconds", "seed", "films", "film_seconds")}
+    return Provenance(
+        run_id=Path(config.out).name,
+        agent=agent.name,
+        checkpoint=checkpoint,
+        step=None,
+        level=level,
+        dataset=Path(config.shards).name,
+        split=config.split,
+        seed=config.seed,
+        condition="scripted",
+        code_sha=commit(),
+        config_sha=sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16],
+        device="cpu",
+    )
+
+
+def _latency(config: EvaluateConfig, studio: Studio) -> None:
+    """Stream the first conversation through a live session, once per checkpoint."""
+    path = Path(config.out) / "latency.json"
+    agent = AGENTS[LATENCY_AGENT]
+    assert isinstance(agent, ModelAgent)
+    try:
+        checkpoint = studio.checkpoint(agent.checkpoint)
+    except Unavailable as error:
+        log.warning("latency is not measured: %s", error)
+        return
+    key = file_sha256(Path(config.checkpoints) / f"{agent.checkpoint}.safetensors")
+    if path.is_file() and json.loads(path.read_text()).get("checkpoint_sha256") == key:
+        return
+    log.info("streaming %g s through a live session", config.latency_seconds)
+    batch = recorded_batch(studio.data, studio.conversations[:1])
+    audio_codec, video_codec = studio.audio_codec, studio.video_codec
+    persona = Persona.of_batch(batch, audio_codec=audio_codec, video_codec=video_codec)
+    session = persona.open(checkpoint, audio_codec=audio_codec, video_codec=video_codec, seed=config.seed)
+    user = studio.user(studio.conversations[0]).first(config.latency_seconds, studio.layout)
+    write_json(path, measure_latency(session, user, persona.script) | {"checkpoint_sha256": key})
+
+
+def _report(config: EvaluateConfig, data: DyadData, *, num_dyads: int, evaluation_seconds: float) -> None:
+    seconds: dict[str, float] = {}
+    if config.step_seconds is not None:
+        seconds = json.loads(Path(config.step_seconds).read_text())
+    setting = (
+        f"{num_dyads} dyads of split {config.split}, {config.seconds:g} s, each person as the avatar once; "
+        f"seed {config.seed}, data {data.info.content_hash[:12]}"
+    )
+    report = gather(
+        Path(config.out),
+        runs=None if config.runs is None else Path(config.runs),
+        seconds=seconds | {"evaluate": round(evaluation_seconds, 1)},
+        hardware=describe_hardware(),
+        commit=commit(),
+        setting=setting,
+        seed=config.seed,
+    )
+    folder = Path(config.report)
+    write_summary(report, folder)
+    write_html(report, folder / "index.html", seed=config.seed)
+    for verdict in report.verdicts:
+        mark = {True: "met   ", False: "missed", None: "?     "}[verdict.passed]
+        log.info("%s  %-18s %-22s %s  (%s)", mark, verdict.agent, verdict.metric, verdict.observed, verdict.rule)
+    log.info("report: %s", folder / "index.html")
+
+
+@hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name="evaluate")
+def _task(node: DictConfig) -> None:
+    run(EvaluateConfig.from_node(node))
+
+
+def main() -> None:
+    """Entry point; errors in what the user gave are one sentence, anything else keeps its traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        _task()
+    except COMPOSITION_ERRORS as error:
+        log.error("error: %s", sentence(error))
+        sys.exit(2)
+    except ValueError as error:
+        if os.environ.get("AVATAR_LAB_TRACEBACK"):
+            raise
+        log.error("error: %s (AVATAR_LAB_TRACEBACK=1 shows where)", error)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Does the avatar really talk, listen and see? Metrics, reference agents, runner and report."""

@@ -1,0 +1,77 @@
+"""From an agent's pixels and waveform to what it did: the same reader and detectors for every agent.
+
+B conversations   P video frames   C reader channels   S audio samples
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from avatar_lab.evaluation.conversation import Conversation
+from avatar_lab.evaluation.cues import Times
+from avatar_lab.evaluation.lip_sync import Array, envelope
+from avatar_lab.evaluation.media import Media
+from avatar_lab.event_types import Event, EventType
+from avatar_lab.events.blinks import detect_blinks
+from avatar_lab.events.nods import detect_nods
+from avatar_lab.events.reactions import detect_backchannels
+from avatar_lab.events.smiles import detect_smiles
+from avatar_lab.events.vad import detect_speech
+from avatar_lab.layout import Layout
+from avatar_lab.perception.pixel_reader import READ_CHANNELS
+
+
+class Reader(Protocol):
+    """Reads facial state from pixels."""
+
+    def read(self, frames_PHWC: Tensor) -> Tensor:
+        """Frames (P, H, W, 3) uint8 to the columns ``READ_CHANNELS`` (P, C)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What one agent did in one conversation."""
+
+    jaw_P: Array
+    envelope_P: Array
+    speech: list[tuple[float, float]]
+    """Stretches of the agent's own voice."""
+    events: list[Event]
+
+    def onsets(self, types: tuple[EventType, ...]) -> Times:
+        return np.array(sorted(event.start for event in self.events if event.type in types), dtype=np.float64)
+
+
+def observe(media: Media, conversation: Conversation, *, reader: Reader, layout: Layout) -> Observation:
+    """Read the pixels, then detect events in the curves and the waveform."""
+    channels_PC = reader.read(torch.from_numpy(media.video_PHWC)).double().numpy()
+    return observe_channels(channels_PC, media.audio_S, conversation, layout)
+
+
+def observe_channels(
+    channels_PC: Array, audio_S: NDArray[np.float32], conversation: Conversation, layout: Layout
+) -> Observation:
+    """Events of one conversation from reader channels and waveform."""
+    fps = float(layout.fps)
+    channel = {name: channels_PC[:, column] for column, name in enumerate(READ_CHANNELS)}
+    speech = detect_speech(audio_S, layout.sample_rate)
+    key, side = conversation.key, conversation.side
+    events = [
+        *detect_nods(channel["pitch"], fps, interaction=key, side=side),
+        *detect_smiles(channel["smile"], fps, interaction=key, side=side),
+        *detect_blinks(channel["blink"], fps, interaction=key, side=side),
+        *detect_backchannels(speech, conversation.user_speech(), interaction=key, side=side),
+    ]
+    return Observation(
+        jaw_P=channel["jaw"],
+        envelope_P=envelope(audio_S, round(layout.sample_rate / layout.fps)),
+        speech=speech,
+        events=events,
+    )

@@ -1,0 +1,46 @@
+"""How well the pixel reader reads: R squared of its channels against the world's own tracks.
+
+Measured where it is used, on frames that went through the video codec, of the very conversations that are evaluated.
+Every metric read from pixels is worth no more than this number.
+
+    P video frames   C reader channels
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from avatar_lab.evaluation.agents import AGENTS
+from avatar_lab.evaluation.lip_sync import Array
+from avatar_lab.evaluation.references import Unavailable
+from avatar_lab.evaluation.studio import Studio
+from avatar_lab.perception.pixel_reader import READ_CHANNELS
+from avatar_lab.world.tracks import FACE_CHANNELS
+
+COLUMNS = [FACE_CHANNELS.index(name) for name in READ_CHANNELS]
+
+
+def read_quality(studio: Studio, *, num_conversations: int) -> dict[str, float] | None:
+    """R squared by channel over the oracle's decoded frames; ``None`` where the truth is not known."""
+    numbers = range(min(num_conversations, len(studio.conversations)))
+    conversations = [studio.conversations[number] for number in numbers]
+    try:
+        truths = [studio.references.truth(conversation) for conversation in conversations]
+    except Unavailable:
+        return None
+    read, true = [], []
+    with torch.inference_mode():
+        made = studio.generate(AGENTS["oracle"], conversations)
+        for tokens_AK, latents_FHWC, tracks in zip(made.tokens_BAK, made.latents_BFHWC, truths, strict=True):
+            frames_PHWC = torch.from_numpy(studio.decode(tokens_AK, latents_FHWC).video_PHWC)
+            read.append(studio.reader.read(frames_PHWC).double().numpy())
+            true.append(tracks.face_TP[: len(frames_PHWC), COLUMNS].astype(np.float64))
+    score_C = r_squared(np.concatenate(read), np.concatenate(true))
+    return dict(zip(READ_CHANNELS, score_C.round(4).tolist(), strict=True))
+
+
+def r_squared(read_PC: Array, true_PC: Array) -> Array:
+    """1 - residual over total variance, per channel."""
+    residual_C = ((read_PC - true_PC) ** 2).sum(0)
+    return 1 - residual_C / ((true_PC - true_PC.mean(0)) ** 2).sum(0).clip(1e-12)

@@ -1,0 +1,176 @@
+"""Everything on disk about one evaluation, read and aggregated: the report's content, without its looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from avatar_lab.evaluation.agents import AGENTS
+from avatar_lab.evaluation.bars import Verdict, judge
+from avatar_lab.evaluation.estimates import AgentMetric, estimate_metric
+from avatar_lab.evaluation.metrics import SUMMARY_METRICS
+from avatar_lab.evaluation.plots import ResponseCurve
+from avatar_lab.evaluation.responses import RESPONSES, Response, curve_bins, event_locked_counts
+from avatar_lab.evaluation.rows import samples_df
+from avatar_lab.evaluation.statistics import Array
+from avatar_lab.evaluation.summary import summarise, write_json
+
+LEVEL_TABLE = (*SUMMARY_METRICS, "nod_rate", "backchannel_rate", "smile_rate", "blink_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the page shows.
+
+    films    sample name to {agent: mp4}
+    reader   R squared of the pixel reader by channel, where the truth is known
+    losses   run to {term: (steps, values)}
+    """
+
+    agents: tuple[str, ...]
+    cells: list[AgentMetric]
+    verdicts: list[Verdict]
+    curves: dict[str, list[ResponseCurve]]
+    latency: dict[str, Any] | None
+    losses: dict[str, dict[str, tuple[Array, Array]]]
+    films: dict[str, dict[str, Path]]
+    reader: dict[str, float] | None
+    seconds: dict[str, float]
+    hardware: dict[str, Any]
+    commit: str | None
+    setting: str
+
+    def cell(self, agent: str, metric: str) -> AgentMetric:
+        return next(cell for cell in self.cells if cell.agent == agent and cell.metric == metric)
+
+
+def gather(
+    out: Path,
+    *,
+    runs: Path | None,
+    seconds: Mapping[str, float],
+    hardware: Mapping[str, Any],
+    commit: str | None,
+    setting: str,
+    seed: int,
+) -> Report:
+    """Read rows, events, cues, latency and films under ``out``, and loss curves under ``runs``.
+
+    Raises:
+        ValueError: nothing was measured yet.
+    """
+    samples = samples_df(out / "rows")
+    agents = tuple(name for name in AGENTS if name in set(samples.agent))
+    cells = [
+        estimate_metric(samples, agent=agent, metric=metric, seed=seed) for agent in agents for metric in LEVEL_TABLE
+    ]
+    latency = _read_json(out / "latency.json")
+    return Report(
+        agents=agents,
+        cells=cells,
+        verdicts=judge({(cell.agent, cell.metric): cell for cell in cells}, latency),
+        curves=response_curves(out, agents),
+        latency=latency,
+        losses={} if runs is None else loss_curves(runs),
+        films=list_films(out / "films"),
+        reader=_read_json(out / "reader.json"),
+        seconds=dict(seconds),
+        hardware=dict(hardware),
+        commit=commit,
+        setting=setting,
+    )
+
+
+def write_summary(report: Report, folder: Path) -> None:
+    """``summary.json``, and ``bars.json`` with the verdicts."""
+    latency = report.latency
+    if latency is not None:
+        latency = {name: value for name, value in latency.items() if not isinstance(value, list)}
+    summary = summarise(
+        report.cells, latency=latency, seconds=report.seconds, hardware=report.hardware, commit=report.commit
+    )
+    write_json(folder / "summary.json", summary)
+    write_json(folder / "bars.json", [vars(verdict) for verdict in report.verdicts])
+
+
+def response_curves(out: Path, agents: tuple[str, ...]) -> dict[str, list[ResponseCurve]]:
+    """Event-locked curves by response; agents without events are left out."""
+    cues = json.loads((out / "cues.json").read_text())
+    events = {}
+    for agent in agents:
+        path = out / "events" / f"{agent}.parquet"
+        if path.is_file():
+            events[agent] = pq.read_table(path, columns=["interaction", "type", "start"]).to_pandas()
+    return {
+        response.metric: [response_curve(agent, response, cues, table) for agent, table in events.items()]
+        for response in RESPONSES
+    }
+
+
+def response_curve(agent: str, response: Response, cues: dict[str, Any], events: pd.DataFrame) -> ResponseCurve:
+    """Curve of one agent; samples of one dyad are added up."""
+    kept = events[events.type.isin([str(kind) for kind in response.behaviours])]
+    onsets = {name: group.start.to_numpy() for name, group in kept.groupby("interaction")}
+    dyads = sorted({sample["dyad"] for sample in cues.values()})
+    counts = {part: np.zeros((len(dyads), len(curve_bins()))) for part in ("cues", "controls")}
+    totals = {part: np.zeros(len(dyads)) for part in ("cues", "controls")}
+    for name, sample in cues.items():
+        row = dyads.index(sample["dyad"])
+        for part in counts:
+            times = np.array(sample["kinds"][response.cue.name][part], dtype=np.float64)
+            counts[part][row] += event_locked_counts(onsets.get(name, np.zeros(0)), times)
+            totals[part][row] += len(times)
+    return ResponseCurve(
+        agent=agent,
+        cue_counts_DN=counts["cues"],
+        cues_D=totals["cues"],
+        control_counts_DN=counts["controls"],
+        controls_D=totals["controls"],
+    )
+
+
+def loss_curves(runs: Path) -> dict[str, dict[str, tuple[Array, Array]]]:
+    """Loss terms of every run below ``runs``, from its ``metrics.jsonl``, in the order in which they were started."""
+    paths = sorted(runs.glob("*/metrics.jsonl"), key=lambda path: (path.parent / "config.yaml").stat().st_mtime)
+    found = {}
+    for path in paths:
+        rows = _json_rows(path)
+        names = sorted({name for row in rows for name in row if "/loss/" in name})
+        terms = {}
+        for name in names:
+            points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+            if points:
+                steps_N, values_N = np.array(points, dtype=np.float64).T
+                terms[name.replace("/loss/", " ")] = (steps_N, values_N)
+        if terms:
+            found[path.parent.name] = terms
+    return found
+
+
+def list_films(folder: Path) -> dict[str, dict[str, Path]]:
+    """Films by sample, agents in the order of the table."""
+    found: dict[str, dict[str, Path]] = {}
+    for agent in AGENTS:
+        for path in sorted(folder.glob(f"*.{agent}.mp4")):
+            found.setdefault(path.name.removesuffix(f".{agent}.mp4"), {})[agent] = path
+    return found
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _json_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a log; a last line that is still being written is left out."""
+    rows = []
+    for line in path.read_text().splitlines(keepends=True):
+        if line.endswith("\n"):
+            rows.append(json.loads(line))
+    return rows

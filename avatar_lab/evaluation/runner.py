@@ -1,0 +1,184 @@
+"""Agents x conversations -> rows, events and films on disk; an agent that is done is not done again.
+
+Files under ``out``: ``rows/<agent>.parquet``, ``events/<agent>.parquet`` (what the detectors found, with one
+interaction name per sample), ``cues.json`` and ``films/``. Report and notebooks only read them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+
+from avatar_lab.evaluation.agents import AGENTS, ModelAgent, ReferenceAgent
+from avatar_lab.evaluation.conversation import Conversation
+from avatar_lab.evaluation.cues import CueTimes
+from avatar_lab.evaluation.measure import conversation_cues, measure
+from avatar_lab.evaluation.metrics import SUMMARY_METRICS
+from avatar_lab.evaluation.observation import Observation
+from avatar_lab.evaluation.references import Unavailable
+from avatar_lab.evaluation.rows import Measurement, Provenance, Status, write_rows
+from avatar_lab.evaluation.studio import Studio
+from avatar_lab.evaluation.summary import write_json
+from avatar_lab.event_types import to_table
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with (agent, conversations done, all conversations)."""
+
+
+def run_agents(
+    studio: Studio,
+    names: Sequence[str],
+    *,
+    out: Path,
+    provenance: Callable[[ModelAgent | ReferenceAgent], Provenance],
+    batch_size: int,
+    workers: int,
+    progress: Progress,
+) -> dict[str, float]:
+    """Measure the agents ``names`` that are not measured yet; returns wall seconds by agent.
+
+    Args:
+        provenance: the shared columns of an agent's rows; equal ``config_sha`` means that it is done.
+        batch_size: conversations per task.
+    """
+    cues = [conversation_cues(conversation, seed=studio.seed) for conversation in studio.conversations]
+    write_cues(out / "cues.json", studio.conversations, cues)
+    seconds = {}
+    seen: dict[str, Observation] = {}
+    with _performers(studio, workers) as pool:
+        for name in names:
+            shared = provenance(AGENTS[name])
+            path = out / "rows" / f"{name}.parquet"
+            if is_done(path, shared):
+                log.info("%s is measured already", name)
+                continue
+            start = time.perf_counter()
+            try:
+                observations = _observe_all(pool, name, studio, batch_size, progress, seen)
+            except Unavailable as error:
+                log.warning("%s is unavailable: %s", name, error)
+                write_rows(path, _unavailable(str(error)), shared)
+                continue
+            write_events(out / "events" / f"{name}.parquet", studio.conversations, observations)
+            rows = []
+            for conversation, observation, own_cues in zip(studio.conversations, observations, cues, strict=True):
+                rows += measure(conversation, observation, own_cues, studio.layout)
+            write_rows(path, rows, shared)
+            seconds[name] = time.perf_counter() - start
+    return seconds
+
+
+def is_done(path: Path, shared: Provenance) -> bool:
+    """Whether the rows at ``path`` come from the same settings, data and checkpoint."""
+    return path.is_file() and pq.read_table(path, columns=["config_sha"])["config_sha"][0].as_py() == shared.config_sha
+
+
+def write_cues(path: Path, conversations: Sequence[Conversation], cues: Sequence[dict[str, CueTimes]]) -> None:
+    """``cues.json``: per sample and kind of cue, the times of cues and of matched moments."""
+    plain = {
+        conversation.name: {
+            "dyad": conversation.key,
+            "kinds": {
+                kind: {"cues": times.cues_N.round(3).tolist(), "controls": times.controls_M.round(3).tolist()}
+                for kind, times in by_kind.items()
+            },
+        }
+        for conversation, by_kind in zip(conversations, cues, strict=True)
+    }
+    write_json(path, plain)
+
+
+def write_events(path: Path, conversations: Sequence[Conversation], observations: Sequence[Observation]) -> None:
+    """Detected events of all samples in one table."""
+    events = [
+        replace(event, interaction=conversation.name)
+        for conversation, observation in zip(conversations, observations, strict=True)
+        for event in observation.events
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    pq.write_table(to_table(events), partial)
+    partial.replace(path)
+
+
+def _unavailable(reason: str) -> list[Measurement]:
+    return [
+        Measurement(dyad_id="", sample_id="", metric=metric, value=None, n=0, status=Status.UNAVAILABLE, reason=reason)
+        for metric in SUMMARY_METRICS
+    ]
+
+
+def _observe_all(
+    pool: _Pool,
+    name: str,
+    studio: Studio,
+    batch_size: int,
+    progress: Progress,
+    seen: dict[str, Observation],
+) -> list[Observation]:
+    """Observations of one agent in the order of the conversations; ``seen`` (by digest of the media) grows."""
+    total = len(studio.conversations)
+    tasks = [range(start, min(start + batch_size, total)) for start in range(0, total, batch_size)]
+    found: dict[int, Observation] = {}
+    progress(name, 0, total)
+    for numbers, results in pool(name, tasks, frozenset(seen)):
+        for number, (digest, observation) in zip(numbers, results, strict=True):
+            if observation is not None:
+                seen[digest] = observation
+            found[number] = seen[digest]
+        progress(name, len(found), total)
+    return [found[number] for number in range(total)]
+
+
+_Results = list[tuple[str, Observation | None]]
+_Pool = Callable[[str, Sequence[range], frozenset[str]], Iterator[tuple[range, _Results]]]
+_studio: Studio | None = None
+
+
+@contextmanager
+def _performers(studio: Studio, workers: int) -> Iterator[_Pool]:
+    """Runs an agent's tasks here, or in ``workers`` processes with one thread each."""
+    if workers <= 1:
+
+        def here(name: str, tasks: Sequence[range], known: frozenset[str]) -> Iterator[tuple[range, _Results]]:
+            for numbers in tasks:
+                yield numbers, studio.perform(AGENTS[name], numbers, known)
+
+        yield here
+        return
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(studio,)
+    ) as executor:
+
+        def there(name: str, tasks: Sequence[range], known: frozenset[str]) -> Iterator[tuple[range, _Results]]:
+            futures = {executor.submit(_perform, name, numbers, known): numbers for numbers in tasks}
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            finally:
+                for future in futures:
+                    future.cancel()
+
+        yield there
+
+
+def _start_worker(studio: Studio) -> None:
+    global _studio
+    torch.set_num_threads(1)
+    _studio = studio
+
+
+def _perform(name: str, numbers: range, known: frozenset[str]) -> _Results:
+    assert _studio is not None
+    return _studio.perform(AGENTS[name], numbers, known)

@@ -1,0 +1,133 @@
+"""Where agents perform and are observed; one instance lives in every worker process.
+
+An agent's work on a few conversations is one task: generate in codec space, decode, read, detect. Tasks are pure
+functions of the studio, so that any number of workers gives the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from avatar_lab.checkpoint import Checkpoint, load_checkpoint
+from avatar_lab.codec.protocol import AudioCodec, VideoCodec
+from avatar_lab.data.dataset import DyadData
+from avatar_lab.data.schema import SIDES
+from avatar_lab.evaluation.agents import ModelAgent, ReferenceAgent
+from avatar_lab.evaluation.conversation import Conversation, recorded_batch, user_batch
+from avatar_lab.evaluation.film import write_side_by_side
+from avatar_lab.evaluation.generate import Generated, generate
+from avatar_lab.evaluation.media import Media, decode
+from avatar_lab.evaluation.observation import Observation, Reader, observe
+from avatar_lab.evaluation.references import References, Unavailable
+from avatar_lab.layout import Layout
+
+
+@dataclass(kw_only=True)
+class Studio:
+    """Everything that a worker needs; picklable until it is used.
+
+    open_data   opens the prepared data set; called once in every process, since open files cannot be shared
+    films       number of conversations that are also filmed
+    """
+
+    open_data: Callable[[], DyadData]
+    layout: Layout
+    audio_codec: AudioCodec
+    video_codec: VideoCodec
+    reader: Reader
+    references: References
+    checkpoints: Path
+    conversations: tuple[Conversation, ...]
+    seed: int
+    films: int
+    film_seconds: float
+    film_folder: Path
+    _data: DyadData | None = field(default=None, init=False)
+    _loaded: dict[str, Checkpoint] = field(default_factory=dict, init=False)
+
+    @property
+    def data(self) -> DyadData:
+        if self._data is None:
+            self._data = self.open_data()
+        return self._data
+
+    def perform(
+        self, agent: ModelAgent | ReferenceAgent, numbers: Sequence[int], known: Set[str]
+    ) -> list[tuple[str, Observation | None]]:
+        """What ``agent`` does in the conversations of these numbers: digest of its media, and the observation.
+
+        Media whose digest is ``known`` was observed before and is not decoded again (``None``).
+
+        Raises:
+            Unavailable: the agent's checkpoint or recordings are not there.
+            ValueError: its checkpoint is damaged, or of other codecs or another layout.
+        """
+        conversations = [self.conversations[number] for number in numbers]
+        results: list[tuple[str, Observation | None]] = []
+        with torch.inference_mode():
+            made = self.generate(agent, conversations)
+            for number, digest, tokens_AK, latents_FHWC in zip(
+                numbers, made.digests(), made.tokens_BAK, made.latents_BFHWC, strict=True
+            ):
+                filmed = agent.filmed and number in self.filmed()
+                if digest in known and not filmed:
+                    results.append((digest, None))
+                    continue
+                conversation = self.conversations[number]
+                media = self.decode(tokens_AK, latents_FHWC)
+                if filmed:
+                    path = self.film_folder / f"{conversation.name}.{agent.name}.mp4"
+                    write_side_by_side(path, self.user(conversation), media, self.layout, seconds=self.film_seconds)
+                results.append((digest, observe(media, conversation, reader=self.reader, layout=self.layout)))
+        return results
+
+    def filmed(self) -> list[int]:
+        """Numbers of the conversations that are filmed: different dyads, the avatar's side alternating."""
+        sides = len(SIDES)
+        return [sides * film + film % sides for film in range(self.films)]
+
+    def generate(self, agent: ModelAgent | ReferenceAgent, conversations: Sequence[Conversation]) -> Generated:
+        """The agent's tokens and latents."""
+        batch = recorded_batch(self.data, conversations)
+        if isinstance(agent, ReferenceAgent):
+            return self.references.make(agent.name, conversations, batch)
+        return generate(
+            self.checkpoint(agent.checkpoint),
+            batch,
+            level=agent.level,
+            offline=agent.offline,
+            silence_K=self.audio_codec.silence_K,
+            seed=self.seed,
+        )
+
+    def decode(self, tokens_AK: Tensor, latents_FHWC: Tensor) -> Media:
+        return decode(tokens_AK, latents_FHWC, audio_codec=self.audio_codec, video_codec=self.video_codec)
+
+    def user(self, conversation: Conversation) -> Media:
+        """The recorded user, through the same codecs."""
+        batch = user_batch(self.data, [conversation])
+        num_tokens = conversation.num_blocks * self.layout.audio_per_block
+        return self.decode(batch.audio_BEK[0, :num_tokens], batch.video_BFHWC[0])
+
+    def checkpoint(self, stem: str) -> Checkpoint:
+        """The checkpoint of that file stem, read once."""
+        if stem not in self._loaded:
+            path = self.checkpoints / f"{stem}.safetensors"
+            if not path.is_file():
+                raise Unavailable(f"{path.name} is not in {self.checkpoints}")
+            checkpoint = load_checkpoint(
+                path,
+                audio_codec=self.audio_codec.spec.fingerprint,
+                video_codec=self.video_codec.spec.fingerprint,
+            )
+            if checkpoint.layout != self.layout:
+                raise ValueError(
+                    f"{path} has another layout than this evaluation: choose the layout it was trained with"
+                )
+            self._loaded[stem] = checkpoint
+        return self._loaded[stem]

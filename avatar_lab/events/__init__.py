@@ -1,0 +1,1 @@
+"""Detectors of conversational events: pure functions from curves and waveforms to events, the same for every source."""

@@ -1,0 +1,65 @@
+"""Arithmetic on segments: sorted, disjoint ``(start, end)`` pairs in seconds of media time."""
+
+from __future__ import annotations
+
+import numpy as np
+
+Segment = tuple[float, float]
+
+
+def runs(active_N: np.ndarray) -> np.ndarray:
+    """Start and exclusive end index of every run of True, (runs, 2)."""
+    edges = np.diff(np.concatenate([[0], active_N.astype(np.int8), [0]]))
+    return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
+
+
+def merge_close(segments: list[Segment], *, min_gap: float) -> list[Segment]:
+    """Join neighbours whose gap is shorter than ``min_gap``."""
+    merged: list[Segment] = []
+    for start, end in sorted(segments):
+        # Times are multiples of a 10 ms grid held in floats: a gap of exactly min_gap must not merge.
+        if merged and start - merged[-1][1] < min_gap - 1e-6:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def without(segments: list[Segment], removed: list[Segment]) -> list[Segment]:
+    """Segments that are not in ``removed`` (whole segments, compared by value)."""
+    gone = set(removed)
+    return [segment for segment in segments if segment not in gone]
+
+
+def overlap(left: list[Segment], right: list[Segment]) -> list[Segment]:
+    """Stretches covered by both."""
+    out: list[Segment] = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        start, end = max(left[i][0], right[j][0]), min(left[i][1], right[j][1])
+        if start < end:
+            out.append((start, end))
+        if left[i][1] < right[j][1]:
+            i += 1
+        else:
+            j += 1
+    return out
+
+
+def total(segments: list[Segment]) -> float:
+    """Seconds covered."""
+    return sum(end - start for start, end in segments)
+
+
+def covered_seconds(segments: list[Segment], *, rate: float, count: int) -> np.ndarray:
+    """Seconds covered within each of ``count`` cells of ``1 / rate`` seconds, (count,)."""
+    edges = np.arange(count + 1) / rate
+    cumulative = np.zeros(count + 1)
+    for start, end in segments:
+        cumulative += np.clip(edges, start, end) - start
+    return np.diff(cumulative)
+
+
+def to_mask(segments: list[Segment], *, rate: float, count: int) -> np.ndarray:
+    """True in every cell of ``1 / rate`` seconds that a segment touches, (count,) bool."""
+    return covered_seconds(segments, rate=rate, count=count) > 1e-6

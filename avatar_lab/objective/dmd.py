@@ -1,0 +1,181 @@
+"""Distribution matching distillation of a causal student on its own rollouts, both modalities at once.
+
+DMD (Yin et al. 2023, arXiv:2311.18828, eq. 7) moves generated samples along the difference of two scores; here the
+real score is the autoregressive model, the fake one a critic trained on what the student makes now, and samples come
+from the student's own cached rollout (Self Forcing, Huang et al. 2025, arXiv:2506.08009). Scores and gradients live
+on clean estimates; for audio that is the expected embedding, so tokens need no special case.
+
+A rollout without gradients followed by one masked forward of its recorded last steps gives the same gradient as
+back-propagating through the loop, whose cache is detached anyway; that the two agree is a tested identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from avatar_lab.avatar_model import AvatarModel
+from avatar_lab.context import Context, block_inputs
+from avatar_lab.diffusion.flow import expand, mix, velocity_error
+from avatar_lab.diffusion.levels import block_levels
+from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.level import Level
+from avatar_lab.model.visibility import Role
+from avatar_lab.objective.conditions import ConditionRates, condition
+from avatar_lab.objective.joint_flow import gaussian_like
+from avatar_lab.objective.losses import Losses, masked_mean
+from avatar_lab.rollout.rollout import observed_audio, rollout
+from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels, TensorRecord, join
+
+
+def dmd_gradient(fake: Tensor, real: Tensor, clean: Tensor, generated: Tensor) -> Tensor:
+    """``(fake - real) / max(mean |clean - real|, 1e-3)``, zero outside ``generated``; the mean is per sample.
+
+    fake, real  clean estimates of critic and real score; clean  the student's sample; all (B, tokens, ...)
+    generated   (B, tokens) bool; a sample without generated tokens gets gradient 0
+    """
+    scale_B = masked_mean((clean - real).abs(), generated).clamp(min=1e-3)
+    gradient = (fake - real) / scale_B.reshape(-1, *(1,) * (clean.ndim - 1))
+    return gradient * expand(generated, clean)
+
+
+def dmd_loss(clean: Tensor, gradient: Tensor, generated: Tensor) -> Tensor:
+    """Per-sample loss whose derivative with respect to ``clean`` is ``gradient``, averaged over generated values."""
+    target = (clean - gradient).detach()
+    return 0.5 * masked_mean((clean - target).square(), generated)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollouts(TensorRecord):
+    """What the student generated in a window, and how to generate it again under gradients."""
+
+    context: Context
+    history: AVState
+    """Finished blocks: embedded tokens and predicted latents."""
+    soft: AVState
+    """The student's estimates before snapping."""
+    probabilities_BAKV: Tensor
+    noisy: AVState
+    levels: NoiseLevels
+    audio_generated_BA: Tensor
+    video_generated_BF: Tensor
+
+
+class SelfForcing:
+    """Losses of student and critic.
+
+    sampler    the student's steps; the exit step is drawn anew for each rollout and shared by all of its blocks
+    guidance   scale of the real score per level (``uncond + s (cond - uncond)``)
+    min_u      levels at which scores are compared are uniform in [min_u, 1 - min_u]
+    """
+
+    def __init__(
+        self,
+        *,
+        silence_K: Tensor,
+        rates: ConditionRates,
+        sampler: Sampler,
+        guidance: Mapping[Level, float] | None = None,
+        audio_weight: float = 0.2,
+        video_weight: float = 1.0,
+        min_u: float = 0.02,
+    ) -> None:
+        self.silence_K, self.rates, self.sampler = silence_K, rates, sampler
+        self.guidance = guidance or {}
+        self.weights = {"audio": audio_weight, "video": video_weight}
+        self.min_u = min_u
+
+    def generate(self, student: AvatarModel, batch: DyadBatch, rng: torch.Generator) -> Rollouts:
+        """Roll the student out on the conditions of a batch, exiting at a random step."""
+        window = condition(student, batch, self.rates, self.silence_K, student.level, rng)
+        num_steps = 1 + int(torch.randint(len(self.sampler.steps), (1,), generator=rng))
+        seed = int(torch.randint(2**31, (1,), generator=rng))
+        blocks = list(
+            rollout(
+                student,
+                block_inputs(window.context, student.layout),
+                window.context.anchor,
+                sampler=self.sampler,
+                seed=seed,
+                conversation_B=batch.sample_B,
+                num_steps=num_steps,
+            )
+        )
+        estimate = [block.denoised.estimate for block in blocks]
+        return Rollouts(
+            context=window.context,
+            history=join([block.clean for block in blocks]),
+            soft=join([e.clean for e in estimate]),
+            probabilities_BAKV=torch.cat([e.logits_BAKV.softmax(-1) for e in estimate], dim=1),
+            noisy=join([block.denoised.noisy for block in blocks]),
+            levels=NoiseLevels(
+                audio_BA=torch.cat([block.denoised.levels.audio_BA for block in blocks], dim=1),
+                video_BF=torch.cat([block.denoised.levels.video_BF for block in blocks], dim=1),
+            ),
+            audio_generated_BA=window.audio_loss_BA,
+            video_generated_BF=window.video_loss_BF,
+        )
+
+    def critic_loss(self, critic: AvatarModel, made: Rollouts, rng: torch.Generator) -> Losses:
+        """Flow objective on the student's soft samples: with the soft token distribution as target, the critic's
+        expected embedding is the posterior mean of the student's own output."""
+        noisy, levels = self._noise(critic, made, made.soft, rng)
+        estimate = critic.estimate_window(noisy, levels, made.context, role=Role.CAUSAL, history=made.history)
+        log_probabilities = estimate.logits_BAKV.log_softmax(-1)
+        entropy_BA = -(made.probabilities_BAKV * log_probabilities).sum(-1).mean(-1)
+        error_BF = velocity_error(estimate.clean.video_BFHWC, made.soft.video_BFHWC, levels.video_BF)
+        terms = {
+            "audio": masked_mean(entropy_BA, made.audio_generated_BA),
+            "video": masked_mean(error_BF, made.video_generated_BF),
+        }
+        return Losses(terms=terms, weights=self.weights)
+
+    def student_loss(
+        self, student: AvatarModel, teacher: AvatarModel, critic: AvatarModel, made: Rollouts, rng: torch.Generator
+    ) -> Losses:
+        """Replay the rollout's last steps under gradients and pull them along the score difference."""
+        clean = student.estimate_window(
+            made.noisy, made.levels, made.context, role=Role.CAUSAL, history=made.history
+        ).clean
+        with torch.no_grad():
+            noisy, levels = self._noise(student, made, clean.detach(), rng)
+            window = partial(self._score, made=made, noisy=noisy, levels=levels)
+            fake, real = window(critic, guidance={}), window(teacher, guidance=self.guidance)
+        terms, logs = {}, {}
+        for name, x, f, r, mask in (
+            ("audio", clean.audio_BAD, fake.audio_BAD, real.audio_BAD, made.audio_generated_BA),
+            ("video", clean.video_BFHWC, fake.video_BFHWC, real.video_BFHWC, made.video_generated_BF),
+        ):
+            gradient = dmd_gradient(f, r, x.detach(), mask)
+            terms[name] = dmd_loss(x, gradient, mask)
+            logs[f"dmd/gradient_{name}"] = gradient.abs().mean()
+        return Losses(terms=terms, weights=self.weights, logs=logs)
+
+    def _score(
+        self,
+        model: AvatarModel,
+        *,
+        made: Rollouts,
+        noisy: AVState,
+        levels: NoiseLevels,
+        guidance: Mapping[Level, float],
+    ) -> AVState:
+        """Clean estimate of a score network on the student's history."""
+        return model.guided_window(
+            noisy, levels, made.context, role=Role.CAUSAL, history=made.history, guidance=guidance
+        ).clean
+
+    def _noise(
+        self, model: AvatarModel, made: Rollouts, clean: AVState, rng: torch.Generator
+    ) -> tuple[AVState, NoiseLevels]:
+        """Noise a sample at one level per block, shared by both modalities; observed audio stays clean."""
+        noise = gaussian_like(clean, rng)
+        u_BS = torch.rand(made.context.user.hears_BS.shape, generator=rng).to(clean.audio_BAD.device)
+        u_BS = self.min_u + (1 - 2 * self.min_u) * u_BS
+        levels = block_levels(u_BS, u_BS, model.warps, model.layout)
+        observed = observed_audio(model, made.context.plan, clean.audio_BAD.shape[1])
+        return observed.hold(mix(clean, noise, levels), levels)

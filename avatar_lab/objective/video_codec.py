@@ -1,0 +1,100 @@
+"""What the tiny video codec learns: to return its input, sharply and without flicker, from latents that stay readable.
+
+Latents are normalised by the codec itself, so that noise of a given size means the same share of every channel. Noise
+makes the decoder smooth around each latent, which is what a diffusion model's imperfect latents need.
+
+    B batch   P frames   F latents   H, W, C   T face channels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from avatar_lab.codec.tiny_video import Reconstruction
+from avatar_lab.objective.losses import Losses
+
+
+class TrainableVideoCodec(Protocol):
+    """Part of ``TinyVideo`` that the objective uses."""
+
+    frames_per_latent: int
+    grid_size: int
+    channels: int
+
+    def __call__(self, frames_BPHWC: Tensor, noise_BFCHW: Tensor | None = None) -> Reconstruction: ...
+
+
+class VideoCodecObjective:
+    """Squared error, absolute error, error of spatial and temporal differences, and a light pull on outlying latents.
+
+    Args:
+        max_noise: latents get noise of a standard deviation drawn per clip from [0, max_noise].
+        absolute: weight of the L1 term; the L2 term has weight 1.
+        gradient: weight of the L1 error of horizontal and vertical differences (sharpness).
+        temporal: weight of the L1 error of differences between frames (flicker, and motion of small features).
+        outlier: weight of the fourth moment of the latents, which keeps them near a Gaussian.
+        hint: weight of the squared error of the codec's hint head against ``batch["face"]``; 0 where faces are unknown.
+        hint_units: typical deviation of each face channel.
+
+    Terms of weight 0 are not computed: on one core they cost as much as half of the network.
+    """
+
+    _TERMS: ClassVar[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
+        "absolute": lambda error, latents: _mean_abs(error),
+        "gradient": lambda error, latents: _mean_abs(error.diff(dim=2)) + _mean_abs(error.diff(dim=3)),
+        "temporal": lambda error, latents: _mean_abs(error.diff(dim=1)),
+        "outlier": lambda error, latents: latents.float().pow(4).flatten(1).mean(1),
+    }
+
+    def __init__(
+        self,
+        *,
+        max_noise: float,
+        absolute: float,
+        gradient: float,
+        temporal: float,
+        outlier: float,
+        hint: float,
+        hint_units: Sequence[float] | None = None,
+    ) -> None:
+        if bool(hint) != bool(hint_units):
+            raise ValueError(f"hint {hint} and hint_units {hint_units} belong together: give both or neither")
+        self.max_noise = max_noise
+        weights = {"absolute": absolute, "gradient": gradient, "temporal": temporal, "outlier": outlier, "hint": hint}
+        self.weights = {"squared": 1.0} | {name: weight for name, weight in weights.items() if weight}
+        self.hint_units = None if hint_units is None else tuple(hint_units)
+
+    def __call__(self, net: TrainableVideoCodec, batch: dict[str, Tensor], rng: torch.Generator) -> Losses:
+        frames_BPHWC = batch["frames"]
+        batch_size, device = len(frames_BPHWC), frames_BPHWC.device
+        num_latents = frames_BPHWC.shape[1] // net.frames_per_latent
+        shape = (batch_size, num_latents, net.channels, net.grid_size, net.grid_size)
+        noise = torch.randn(shape, generator=rng, device=device)
+        noise *= self.max_noise * torch.rand((batch_size, 1, 1, 1, 1), generator=rng, device=device)
+        output = net(frames_BPHWC, noise)
+        error = output.frames_BPHWC.float() - (frames_BPHWC.float() / 127.5 - 1)
+        terms = {"squared": error.square().flatten(1).mean(1)}
+        if self.hint_units is not None:
+            terms["hint"] = self._hint_error(output.hints_BPT, batch["face"])
+        for name in self.weights.keys() - terms.keys():
+            terms[name] = self._TERMS[name](error, output.latents_BFCHW)
+        # peak-to-peak is 2 in [-1, 1]
+        psnr = -10 * (terms["squared"].detach() / 4).log10().mean()
+        return Losses(terms=terms, weights=self.weights, logs={"psnr": psnr})
+
+    def _hint_error(self, hints_BPT: Tensor | None, face_BPT: Tensor) -> Tensor:
+        units_T = face_BPT.new_tensor(self.hint_units)
+        if hints_BPT is None or hints_BPT.shape[-1] != len(units_T) or face_BPT.shape[-1] != len(units_T):
+            raise ValueError(
+                f"{len(units_T)} hint_units for {face_BPT.shape[-1]} face channels: set the codec's hints and the "
+                "objective's hint_units to that number, or hint to 0"
+            )
+        return (hints_BPT.float() - face_BPT / units_T).square().flatten(1).mean(1)
+
+
+def _mean_abs(value: Tensor) -> Tensor:
+    return value.abs().flatten(1).mean(1)

@@ -1,0 +1,67 @@
+"""Stage ``initialise``: the few-step start of the student, by regression onto the autoregressive model's ODE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from avatar_lab.checkpoint import Checkpoint
+from avatar_lab.codec.protocol import AudioCodec, VideoCodec
+from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.layout import Layout
+from avatar_lab.level import Level
+from avatar_lab.objective.conditions import ConditionRates
+from avatar_lab.objective.losses import Losses
+from avatar_lab.objective.trajectory import CausalTrajectory
+from avatar_lab.stage.start import Setting, network, started_from
+from avatar_lab.tensors import DyadBatch
+
+
+class Initialise:
+    """Student and frozen teacher both start as the autoregressive model.
+
+    steps     the student's, in u
+    substeps  solver steps of the teacher between two of them
+    """
+
+    name = "initialise"
+    trained = ("student",)
+    averaged = ("student",)
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        audio_codec: AudioCodec,
+        video_codec: VideoCodec,
+        init: str,
+        steps: list[float],
+        substeps: int,
+        rates: ConditionRates,
+        audio_weight: float = 0.2,
+        video_weight: float = 1.0,
+    ) -> None:
+        setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
+        parent = started_from(init, stage="autoregressive", level=Level.LISTEN, setting=setting)
+        sampler = Sampler(steps=tuple(steps), renoise=True)
+        sampler.check(parent.model.warps)
+        self.roles = nn.ModuleDict({"student": parent.model, "teacher": deepcopy(parent.model)})
+        self.card = replace(parent.descend(stage=self.name), sampler=sampler)
+        self.objective = CausalTrajectory(
+            silence_K=audio_codec.silence_K,
+            rates=rates,
+            sampler=sampler,
+            substeps=substeps,
+            audio_weight=audio_weight,
+            video_weight=video_weight,
+        )
+
+    def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:
+        yield "student", self.objective(network(self.roles, "student"), network(self.roles, "teacher"), batch, rng)
+
+    def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:
+        return {"initialise": Checkpoint(model=network(roles, "student"), card=self.card)}

@@ -1,0 +1,80 @@
+"""Stage ``self_forcing``: the student learns on its own rollouts by distribution matching; a critic follows it.
+
+Cadence and roles as in DMD2 and Self Forcing: the critic is updated every step, the student every few
+(``student_every``), and the critic alone during ``critic_warmup``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+
+import torch
+from torch import nn
+
+from avatar_lab.checkpoint import Checkpoint, at_level
+from avatar_lab.codec.protocol import AudioCodec, VideoCodec
+from avatar_lab.layout import Layout
+from avatar_lab.level import Level
+from avatar_lab.objective.conditions import ConditionRates
+from avatar_lab.objective.dmd import SelfForcing as SelfForcingLosses
+from avatar_lab.objective.losses import Losses
+from avatar_lab.stage.start import Setting, network, started_from
+from avatar_lab.tensors import DyadBatch
+
+
+class SelfForcing:
+    """Distribution matching at level 2.
+
+    init     the student's start; teacher  the autoregressive model, real score and start of the critic
+    """
+
+    name = "self_forcing"
+    trained = ("student", "critic")
+    averaged = ("student",)
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        audio_codec: AudioCodec,
+        video_codec: VideoCodec,
+        init: str,
+        teacher: str,
+        student_every: int,
+        critic_warmup: int,
+        rates: ConditionRates,
+        audio_weight: float = 0.2,
+        video_weight: float = 1.0,
+        guidance_listen: float = 1.0,
+    ) -> None:
+        setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
+        student = started_from(init, stage="initialise", level=Level.LISTEN, setting=setting)
+        real = started_from(teacher, stage="autoregressive", level=Level.LISTEN, setting=setting)
+        self.roles = nn.ModuleDict({"student": student.model, "teacher": real.model, "critic": deepcopy(real.model)})
+        self.card = student.descend(stage=self.name)
+        self.student_every, self.critic_warmup = student_every, critic_warmup
+        self.objective = SelfForcingLosses(
+            silence_K=audio_codec.silence_K,
+            rates=rates,
+            sampler=student.card.sampler,
+            guidance={Level.LISTEN: guidance_listen},
+            audio_weight=audio_weight,
+            video_weight=video_weight,
+        )
+
+    def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:
+        """Critic, then student where due, both on one rollout."""
+        student, critic = network(self.roles, "student"), network(self.roles, "critic")
+        made = self.objective.generate(student, batch, rng)
+        yield "critic", self.objective.critic_loss(critic, made, rng)
+        if step >= self.critic_warmup and step % self.student_every == 0:
+            yield "student", self.objective.student_loss(student, network(self.roles, "teacher"), critic, made, rng)
+
+    def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:
+        """Level 2, and level 1 inside it."""
+        level2 = network(roles, "student")
+        return {
+            "level1": Checkpoint(model=at_level(level2, Level.TALK), card=self.card),
+            "level2": Checkpoint(model=level2, card=self.card),
+        }

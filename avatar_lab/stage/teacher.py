@@ -1,0 +1,74 @@
+"""Stage ``teacher``: a joint model of all levels, bidirectional over its own tokens, time-masked towards the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from avatar_lab.checkpoint import Checkpoint
+from avatar_lab.codec.protocol import AudioCodec, VideoCodec
+from avatar_lab.layout import Layout
+from avatar_lab.level import Level
+from avatar_lab.model.visibility import Role
+from avatar_lab.objective.conditions import ConditionRates
+from avatar_lab.objective.joint_flow import JointFlow
+from avatar_lab.objective.losses import Losses
+from avatar_lab.stage.start import ModelSize, Setting, fresh, network
+from avatar_lab.tensors import DyadBatch
+
+
+class Teacher:
+    """Flow training from scratch.
+
+    fit_warp_at   step at which the audio warp is fitted to the cross-entropies seen so far, then frozen
+    window_blocks blocks of a training window
+    """
+
+    name = "teacher"
+    trained = ("teacher",)
+    averaged = ("teacher",)
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        audio_codec: AudioCodec,
+        video_codec: VideoCodec,
+        size: ModelSize,
+        rates: ConditionRates,
+        fit_warp_at: int,
+        window_blocks: int,
+        audio_weight: float = 0.2,
+        video_weight: float = 1.0,
+    ) -> None:
+        setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
+        self.start = fresh(
+            size=size,
+            setting=setting,
+            level=Level.SEE,
+            window_blocks=window_blocks,
+        )
+        self.roles = nn.ModuleDict({"teacher": self.start.model})
+        self.fit_warp_at = fit_warp_at
+        self.objective = JointFlow(
+            role=Role.BIDIRECTIONAL,
+            silence_K=audio_codec.silence_K,
+            rates=rates,
+            level=Level.SEE,
+            audio_weight=audio_weight,
+            video_weight=video_weight,
+        )
+
+    def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:
+        """One update; at ``fit_warp_at`` the audio warp is fitted first."""
+        model = self.start.model
+        if step == self.fit_warp_at:
+            model.warps.fit_audio()
+        self.objective.observe_warp = step < self.fit_warp_at
+        yield "teacher", self.objective(model, batch, rng)
+
+    def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:
+        return {"teacher": Checkpoint(model=network(roles, "teacher"), card=replace(self.start.card, stage=self.name))}

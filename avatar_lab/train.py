@@ -1,0 +1,146 @@
+"""``python -m avatar_lab.train experiment=teacher out=... [key=value ...]``: one stage, from config to artefacts.
+
+``--cfg job`` prints the config, ``--multirun`` sweeps, ``+dry_run=true`` builds everything and trains nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from avatar_lab.config import COMPOSITION_ERRORS, CONFIG_MODULE, RunConfig, sentence
+from avatar_lab.construct import build
+from avatar_lab.data.dataset import DyadData
+from avatar_lab.dry_run import describe
+from avatar_lab.layout import Layout
+from avatar_lab.run_folder import claim, finish
+from avatar_lab.stage.protocol import Stage
+from avatar_lab.training.protocol import BatchSource
+
+log = logging.getLogger(__name__)
+
+
+def shared_objects(config: RunConfig) -> dict[str, Any]:
+    """What constructors may ask for by name: ``layout``, ``seed``, and the codecs with what follows from them."""
+    layout = build_layout(config.layout)
+    codecs = build(config.codec, layout=layout, seed=config.seed)
+    shared = {"layout": layout, "seed": config.seed} | codecs
+    if "audio_codec" in codecs:
+        shared["codebook"] = codecs["audio_codec"].codebook
+    return shared
+
+
+def build_layout(node: Mapping[str, Any]) -> Layout:
+    """Layout from its config group.
+
+    Raises:
+        ValueError: a key is unknown, or the numbers do not fit together.
+    """
+    unknown = sorted(set(node) - set(Layout.__dataclass_fields__))
+    if unknown:
+        raise ValueError(f"unknown layout key {unknown[0]!r}; a layout has {sorted(Layout.__dataclass_fields__)}")
+    return Layout.from_dict(dict(node))
+
+
+def chosen(group: str, node: dict[str, Any]) -> dict[str, Any]:
+    """``node``, if it says what to build.
+
+    Raises:
+        ValueError: nothing was chosen for this group.
+    """
+    if "_target_" not in node:
+        raise ValueError(f"no {group} chosen: add {group}=... or name a whole run, as in experiment=quickstart/teacher")
+    return node
+
+
+def build_stage(config: RunConfig, shared: Mapping[str, Any]) -> Stage:
+    """The stage with freshly initialised networks, the same ones for the same seed."""
+    torch.manual_seed(config.seed)
+    stage: Stage = build(chosen("stage", config.stage), **shared)
+    return stage
+
+
+def build_data(config: RunConfig, shared: Mapping[str, Any]) -> BatchSource:
+    """Where batches come from.
+
+    Raises:
+        ValueError: a prepared data set was encoded with other codecs than this run's, or has other grids.
+    """
+    data: BatchSource = build(chosen("data", config.data), **shared)
+    if isinstance(data, DyadData):
+        data.info.check_codecs(
+            audio_fingerprint=shared["audio_codec"].spec.fingerprint,
+            video_fingerprint=shared["video_codec"].spec.fingerprint,
+        )
+    return data
+
+
+def run(config: RunConfig) -> int:
+    """Train one stage to its end, or until a signal; returns the exit code."""
+    shared = shared_objects(config)
+    if config.dry_run:
+        describe(shared["layout"], lambda: build_stage(config, shared), lambda: build_data(config, shared))
+        return 0
+    stage, data = build_stage(config, shared), build_data(config, shared)
+    fit, machine = build(config.training), build(config.cluster["machine"])
+    samples = None if config.samples is None else build(chosen("samples", config.samples), **shared)
+    out = Path(config.out)
+    claim(out, config)  # only now: a config that cannot be built leaves no trace
+    result = fit.run(
+        stage=stage,
+        data=data,
+        layout=shared["layout"],
+        out=out,
+        seed=config.seed,
+        machine=machine,
+        resume=config.resume,
+        samples=samples,
+        config=vars(config),
+    )
+    if result.exit_code:
+        return result.exit_code
+    finish(out, stage.export(result.roles), steps=result.steps_done)
+    return 0
+
+
+@hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name="train")
+def _task(node: DictConfig) -> None:
+    config = RunConfig.from_node(node)
+    job = HydraConfig.get()
+    if job.mode is RunMode.MULTIRUN:  # every job of a sweep has a folder of its own
+        config = replace(config, out=str(Path(config.out) / str(job.job.num)))
+    code = run(config)
+    if code:
+        sys.exit(code)
+
+
+def main() -> None:
+    """Entry point; errors in what the user gave are one sentence, anything else keeps its traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions reach us; Hydra would print them its own way
+    try:
+        _task()
+    except COMPOSITION_ERRORS as error:
+        log.error("error: %s", sentence(error))
+        sys.exit(2)
+    except ValueError as error:
+        if os.environ.get("AVATAR_LAB_TRACEBACK"):
+            traceback.print_exc()
+        log.error("error: %s (AVATAR_LAB_TRACEBACK=1 shows where)", error)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

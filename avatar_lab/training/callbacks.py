@@ -1,0 +1,136 @@
+"""What happens between steps: log rows, checkpoints, sample media, and leaving in an orderly way."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from avatar_lab.training import distributed
+from avatar_lab.training.checkpointing import CheckpointStore
+from avatar_lab.training.interrupts import EXIT_CODES, Interrupts
+from avatar_lab.training.metrics_log import MetricsLog
+from avatar_lab.training.module import StageModule
+from avatar_lab.training.protocol import MetricSink, SampleWriter
+
+log = logging.getLogger(__name__)
+
+
+def stage_module(module: LightningModule) -> StageModule:
+    """The module as what it is; Lightning's hooks only promise the base class."""
+    assert isinstance(module, StageModule)
+    return module
+
+
+class Clock:
+    """Wall seconds of training, earlier parts of a resumed run included."""
+
+    def __init__(self) -> None:
+        self._origin = time.monotonic()
+
+    def start(self, already: float) -> None:
+        self._origin = time.monotonic() - already
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._origin
+
+
+class Resume(Callback):
+    """Restores the latest checkpoint before data loaders are built, and says what was restored."""
+
+    def __init__(self, store: CheckpointStore, metrics: MetricsLog, clock: Clock, *, enabled: bool) -> None:
+        self.store, self.metrics, self.clock, self.enabled = store, metrics, clock, enabled
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module = stage_module(pl_module)
+        state = self.store.load_latest() if self.enabled else None
+        if state is not None:
+            module.load_training_state(state)
+            log.info(
+                "restored step %d of %d: roles %s, averages %s, optimisers, generators, data cursor",
+                module.train_step, module.total_steps, sorted(state["roles"]), sorted(state["averages"]),
+            )  # fmt: skip
+        if distributed.rank() == 0:
+            self.clock.start(self.metrics.rewind(module.train_step))
+
+
+class WriteMetrics(Callback):
+    """Every ``every_steps`` steps a row of running means, to the log on disk and to further sinks."""
+
+    def __init__(self, metrics: MetricsLog, sinks: Sequence[MetricSink], clock: Clock, *, every_steps: int) -> None:
+        self.metrics, self.sinks, self.clock, self.every_steps = metrics, sinks, clock, every_steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        module = stage_module(pl_module)
+        if module.train_step % self.every_steps and module.train_step < module.total_steps:
+            return
+        means = module.means.flush()
+        if distributed.rank() != 0:
+            return
+        row = {"step": module.train_step, "seconds": round(self.clock.seconds, 3)}
+        if module.dialogue_seconds:
+            row["dialogue_hours"] = module.dialogue_seconds / 3600
+        self.metrics.write(row | means)
+        for sink in self.sinks:
+            sink.write(row | means)
+
+
+class Checkpoints(Callback):
+    """Saves every ``every_minutes``, at the end, and when asked to stop; leaves the loop in that case."""
+
+    def __init__(self, store: CheckpointStore, interrupts: Interrupts, *, every_minutes: float) -> None:
+        self.store, self.interrupts, self.every_seconds = store, interrupts, every_minutes * 60
+        self._last = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.interrupts.arm()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        module = stage_module(pl_module)
+        stop = distributed.any_rank(self.interrupts.received is not None, module.device)
+        due = distributed.any_rank(time.monotonic() - self._last >= self.every_seconds, module.device)
+        if not (stop or due or module.train_step == module.total_steps):
+            return
+        if distributed.rank() == 0:
+            folder = self.store.save(module.training_state(), step=module.train_step)
+            log.info("saved %s", folder)
+        self._last = time.monotonic()
+        if stop:
+            trainer.should_stop = True
+            signal = self.interrupts.received
+            log.info(
+                "stopped after step %d by %s; the same command goes on from here%s",
+                module.train_step,
+                signal.name if signal else "another rank",
+                f" (exit code {EXIT_CODES[signal]})" if signal else "",
+            )
+
+
+class Samples(Callback):
+    """Every ``every_minutes`` and at the end, media written from the averaged networks into ``samples/step_N``."""
+
+    def __init__(self, writer: SampleWriter, folder: Path, *, every_minutes: float) -> None:
+        self.writer, self.folder, self.every_seconds = writer, folder, every_minutes * 60
+        self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        module = stage_module(pl_module)
+        due = time.monotonic() - self._last >= self.every_seconds or module.train_step == module.total_steps
+        if not due or distributed.rank() != 0:
+            return
+        folder = self.folder / f"step_{module.train_step:08d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.writer.write(artefacts=module.stage.export(module.averaged_roles()), folder=folder)
+        log.info("wrote samples to %s", folder)
+        self._last = time.monotonic()

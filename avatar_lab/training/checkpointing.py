@@ -1,0 +1,107 @@
+"""Training checkpoints on disk: complete, never half-written, and loadable without running anybody's code.
+
+``checkpoints/step_N/`` holds ``state.pt`` and ``manifest.json`` (size and sha256). A folder is written under a
+temporary name, flushed, and renamed; ``latest`` is replaced the same way afterwards. A crash at any point leaves the
+previous one in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+class CheckpointStore:
+    """The ``keep`` newest checkpoints of one run."""
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        if keep < 1:
+            raise ValueError(f"keep at least one checkpoint, got {keep}")
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, state: Mapping[str, Any], *, step: int) -> Path:
+        """Write ``state``, make it the latest, and delete what is older than the newest ``keep``."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        final = self.folder / f"step_{step:08d}"
+        if final.exists():
+            shutil.rmtree(final)
+        temporary = self.folder / f".{final.name}.{os.getpid()}"
+        temporary.mkdir()
+        with (temporary / "state.pt").open("wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        size, digest = _measure(temporary / "state.pt")
+        manifest = {"step": step, "stage": state["stage"], "files": {"state.pt": {"bytes": size, "sha256": digest}}}
+        write_atomically(temporary / "manifest.json", json.dumps(manifest, indent=1))
+        temporary.rename(final)
+        _flush_folder(self.folder)
+        write_atomically(self.folder / "latest", final.name)
+        for old in self.complete()[: -self.keep]:
+            shutil.rmtree(old)
+        return final
+
+    def complete(self) -> list[Path]:
+        """Checkpoint folders, oldest first. Temporary names start with a dot and never count."""
+        return sorted(path for path in self.folder.glob("step_*") if (path / "manifest.json").exists())
+
+    def load_latest(self) -> dict[str, Any] | None:
+        """State of the newest intact checkpoint, or None where there is none.
+
+        Raises:
+            ValueError: there are checkpoints, but all are damaged.
+        """
+        folders = self.complete()
+        for folder in reversed(folders):
+            if _intact(folder):
+                log.info("resuming from %s", folder)
+                return torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+            log.warning("%s is damaged (size or sha256 differ from its manifest); trying the one before", folder)
+        if folders:
+            raise ValueError(
+                f"all {len(folders)} checkpoints under {self.folder} are damaged; move that folder away to start anew"
+            )
+        return None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace ``path`` as a whole: readers see the old text or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _intact(folder: Path) -> bool:
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    return all(
+        (folder / name).exists() and _measure(folder / name) == (entry["bytes"], entry["sha256"])
+        for name, entry in files.items()
+    )

@@ -1,0 +1,155 @@
+"""Settings of the training loop and the one function that runs a stage with them."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from torch import nn
+
+from avatar_lab.layout import Layout
+from avatar_lab.stage.protocol import Stage
+from avatar_lab.training import distributed
+from avatar_lab.training.callbacks import Checkpoints, Clock, Resume, Samples, WriteMetrics
+from avatar_lab.training.checkpointing import CheckpointStore
+from avatar_lab.training.datamodule import StageData
+from avatar_lab.training.guard import NonFiniteGuard
+from avatar_lab.training.interrupts import EXIT_CODES, Interrupts
+from avatar_lab.training.metrics_log import MetricsLog
+from avatar_lab.training.module import StageModule
+from avatar_lab.training.optimizer import AdamW
+from avatar_lab.training.progress import ShowProgress
+from avatar_lab.training.protocol import BatchSource, MetricSink, SampleWriter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Where a run takes place; the only settings that a move to another machine may change."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    precision: str = "32-true"
+    num_workers: int = 0
+    """Loader processes per rank; does not change which batches come."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """How training ended."""
+
+    steps_done: int
+    exit_code: int
+    """0, or the code of the signal that asked for a stop."""
+    roles: nn.ModuleDict
+    """The networks for export: averaged where there is an average."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """The training loop. ``steps`` counts batches, whatever the number of roles that take turns on each."""
+
+    steps: int
+    optimizers: dict[str, AdamW]
+    """One per trained role of the stage."""
+    ema_decay: float = 0.999
+    log_every_steps: int = 10
+    progress_seconds: float = 20.0
+    checkpoint_minutes: float = 15.0
+    sample_minutes: float = 10.0
+    keep_checkpoints: int = 2
+    max_skipped_steps: int = 20
+    sinks: dict[str, MetricSink] = field(default_factory=dict)
+
+    def run(
+        self,
+        *,
+        stage: Stage,
+        data: BatchSource,
+        layout: Layout,
+        out: Path,
+        seed: int,
+        machine: Machine,
+        resume: bool = True,
+        samples: SampleWriter | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> FitResult:
+        """Train ``stage`` until all steps are done or a signal asks to stop, from the latest checkpoint in ``out`` on.
+
+        Raises:
+            ValueError: the checkpoint in ``out`` does not fit this stage.
+            RuntimeError: too many non-finite steps, or a frozen network changed.
+        """
+        out.mkdir(parents=True, exist_ok=True)
+        module = StageModule(
+            stage=stage,
+            optimizers=self.optimizers,
+            layout=layout,
+            seed=seed,
+            total_steps=self.steps,
+            ema_decay=self.ema_decay,
+            guard=NonFiniteGuard(max_skipped_steps=self.max_skipped_steps, folder=out),
+        )
+        source = StageData(
+            source=data,
+            start_step=lambda: module.train_step,
+            total_steps=self.steps,
+            num_workers=machine.num_workers,
+        )
+        interrupts = Interrupts()
+        sinks = list(self.sinks.values()) if distributed.rank() == 0 else []
+        for sink in sinks:
+            sink.start(folder=out, config=dict(config or {}))
+        trainer = _trainer(machine, self._callbacks(out, interrupts, sinks, samples, resume), out)
+        with interrupts:
+            trainer.fit(module, datamodule=source)
+        module.frozen.check()
+        for sink in sinks:
+            sink.finish()
+        exit_code = EXIT_CODES[interrupts.received] if interrupts.received else 0
+        return FitResult(steps_done=module.train_step, exit_code=exit_code, roles=module.averaged_roles())
+
+    def _callbacks(
+        self, out: Path, interrupts: Interrupts, sinks: list[MetricSink], samples: SampleWriter | None, resume: bool
+    ) -> list[Callback]:
+        clock, metrics = Clock(), MetricsLog(out / "metrics.jsonl")
+        store = CheckpointStore(out / "checkpoints", keep=self.keep_checkpoints)
+        callbacks: list[Callback] = [
+            Resume(store, metrics, clock, enabled=resume),
+            WriteMetrics(metrics, sinks, clock, every_steps=self.log_every_steps),
+            ShowProgress(every_seconds=self.progress_seconds),
+            Checkpoints(store, interrupts, every_minutes=self.checkpoint_minutes),
+        ]
+        if samples is not None:
+            callbacks.append(Samples(samples, out / "samples", every_minutes=self.sample_minutes))
+        return callbacks
+
+
+def _trainer(machine: Machine, callbacks: list[Callback], out: Path) -> Trainer:
+    """Lightning's loop with everything that we do ourselves switched off."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    # Lightning would save inside the signal handler, in the middle of a step; the sbatch script requeues instead
+    slurm = SLURMEnvironment(auto_requeue=False) if SLURMEnvironment.detect() else None
+    return Trainer(
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        num_nodes=machine.num_nodes,
+        precision=machine.precision,  # type: ignore[arg-type]
+        max_epochs=1,
+        callbacks=callbacks,
+        plugins=slurm,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=out,
+    )

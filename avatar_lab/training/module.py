@@ -1,0 +1,162 @@
+"""One stage inside Lightning: manual optimisation of alternating roles, a step counter of its own, complete state.
+
+``trainer.global_step`` counts every optimiser's steps and so runs ahead when roles alternate; ``train_step`` counts
+batches and is what schedules, logs, checkpoints and the data cursor go by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+
+from avatar_lab.layout import Layout
+from avatar_lab.objective.losses import Losses
+from avatar_lab.stage.protocol import Stage
+from avatar_lab.tensors import DyadBatch
+from avatar_lab.training import distributed
+from avatar_lab.training.ema import EMA, averaged_roles
+from avatar_lab.training.guard import FrozenGuard, NonFiniteGuard
+from avatar_lab.training.metrics import RunningMeans
+from avatar_lab.training.optimizer import AdamW
+from avatar_lab.training.randomness import (
+    generator_states,
+    restore_generator_states,
+    seed_global_generators,
+    step_generator,
+)
+
+
+class StageModule(LightningModule):
+    """Drives ``stage.turns`` and holds all that a checkpoint must hold.
+
+    Raises:
+        ValueError: the optimisers do not match the trained roles.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        optimizers: Mapping[str, AdamW],
+        layout: Layout,
+        seed: int,
+        total_steps: int,
+        ema_decay: float,
+        guard: NonFiniteGuard,
+    ) -> None:
+        super().__init__()
+        if set(optimizers) != set(stage.trained):
+            raise ValueError(
+                f"stage {stage.name} trains {sorted(stage.trained)} but training.optimizers names "
+                f"{sorted(optimizers)}; give exactly one optimiser per trained role"
+            )
+        self.automatic_optimization = False
+        self.stage = stage
+        self.roles = stage.roles
+        self.layout = layout
+        self.seed = seed
+        self.total_steps = total_steps
+        self.settings = dict(optimizers)
+        self.guard = guard
+        self.train_step = 0
+        self.dialogue_seconds = 0.0
+        self.means = RunningMeans()
+        self.latest: dict[str, float] = {}
+        for role, network in self.roles.items():
+            if role not in stage.trained:
+                network.requires_grad_(False).eval()
+        self.frozen = FrozenGuard(self.roles)
+        self.averages = {role: EMA(self.roles[role], decay=ema_decay) for role in stage.averaged}
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        self.role_optimizers = {role: self.settings[role].build(self.roles[role]) for role in self.stage.trained}
+        for average in self.averages.values():
+            average.shadow = {name: tensor.to(self.device) for name, tensor in average.shadow.items()}
+        return list(self.role_optimizers.values())
+
+    # The loop --------------------------------------------------------------------------------------------------------
+    def training_step(self, batch: Any, batch_index: int) -> None:
+        place = {"seed": self.seed, "step": self.train_step, "rank": distributed.rank()}
+        seed_global_generators(**place)
+        for role, losses in self.stage.turns(batch, self.train_step, step_generator(**place)):
+            self._update(role, losses, batch)
+        self.train_step += 1
+        if isinstance(batch, DyadBatch):
+            seconds = batch.video_BFHWC.shape[1] / float(self.layout.latent_rate)
+            self.dialogue_seconds += batch.size * seconds * distributed.world_size()
+
+    def _update(self, role: str, losses: Losses, batch: Any) -> None:
+        parameters = [p for p in self.roles[role].parameters() if p.requires_grad]
+        optimizer, settings = self.role_optimizers[role], self.settings[role]
+        total = losses.total
+        self.manual_backward(total)
+        distributed.average_gradients(parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        scalars = losses.scalars()
+        if self.guard.accepts(loss=total.detach(), gradient_norm=norm):
+            scalars["lr"] = settings.set_lr(optimizer, self.train_step, self.total_steps)
+            scalars["grad_norm"] = float(norm)
+            optimizer.step()
+            if role in self.averages:
+                self.averages[role].update(self.roles[role])
+            self.latest = {f"{role}/{name}": value for name, value in scalars.items()}
+            self.means.add(self.latest)
+        else:
+            self.guard.record(step=self.train_step, role=role, scalars=scalars, batch=batch)
+            self.means.add({f"{role}/skipped": 1.0})
+        optimizer.zero_grad(set_to_none=True)
+
+    # State -----------------------------------------------------------------------------------------------------------
+    def averaged_roles(self) -> nn.ModuleDict:
+        """The roles as evaluation and export see them."""
+        return averaged_roles(self.roles, self.averages)
+
+    def training_state(self) -> dict[str, Any]:
+        """Everything that the next step depends on, as tensors and plain values.
+
+        Frozen roles are not repeated but identified by checksums: each comes from an artefact of its own.
+        """
+        return {
+            "stage": self.stage.name,
+            "train_step": self.train_step,
+            "seed": self.seed,
+            "dialogue_seconds": self.dialogue_seconds,
+            "roles": {role: self.roles[role].state_dict() for role in self.stage.trained},
+            "frozen": self.frozen.checksums,
+            "averages": {role: average.state_dict() for role, average in self.averages.items()},
+            "optimizers": {role: optimizer.state_dict() for role, optimizer in self.role_optimizers.items()},
+            "means": self.means.state_dict(),
+            "skipped": list(self.guard.skipped),
+            "generators": generator_states(),
+        }
+
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`training_state` returned.
+
+        Raises:
+            ValueError: it belongs to another stage, another seed, or to other frozen networks.
+        """
+        if state["stage"] != self.stage.name:
+            raise ValueError(f"the checkpoint is of stage {state['stage']}, not {self.stage.name}; choose another out=")
+        if state["seed"] != self.seed:
+            raise ValueError(f"the checkpoint was trained with seed={state['seed']}, not {self.seed}; use another out=")
+        if state["frozen"] != self.frozen.checksums:
+            raise ValueError(
+                "the frozen networks of this run are not those that the checkpoint was trained with: an earlier stage "
+                "has changed since; use another out= and start this stage anew"
+            )
+        for role, weights in state["roles"].items():
+            self.roles[role].load_state_dict(weights)
+        for role, average in self.averages.items():
+            average.load_state_dict(state["averages"][role])
+        for role, optimizer in self.role_optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][role])
+        self.train_step = state["train_step"]
+        self.dialogue_seconds = state["dialogue_seconds"]
+        self.means.load_state_dict(state["means"])
+        self.guard.skipped = list(state["skipped"])
+        restore_generator_states(state["generators"])

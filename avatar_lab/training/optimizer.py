@@ -1,0 +1,101 @@
+"""AdamW settings of one role and learning-rate schedules as pure functions of the step.
+
+Nothing here has memory beyond the optimiser's own state: a schedule needs no checkpoint. Decoupled weight decay
+(Loshchilov & Hutter 2019, arXiv:1711.05101) acts on matrices only, as usual for transformers.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Schedule(Protocol):
+    def factor(self, step: int, total_steps: int) -> float:
+        """Factor on the base learning rate at ``step`` of ``total_steps``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """Linear warm-up, then constant."""
+
+    warmup_steps: int = 0
+
+    def factor(self, step: int, total_steps: int) -> float:
+        return _warmup(step, self.warmup_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Linear warm-up, then half a cosine down to ``floor`` at the last step (Loshchilov & Hutter 2017)."""
+
+    warmup_steps: int = 0
+    floor: float = 0.1
+
+    def factor(self, step: int, total_steps: int) -> float:
+        span = max(1, total_steps - self.warmup_steps)
+        progress = min(1.0, max(0.0, (step - self.warmup_steps) / span))
+        decay = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+        return _warmup(step, self.warmup_steps) * decay
+
+
+def _warmup(step: int, warmup_steps: int) -> float:
+    return min(1.0, (step + 1) / max(1, warmup_steps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """How one role is optimised.
+
+    Raises:
+        ValueError: a pattern of ``lr_factors`` matches no parameter, or nothing is left to train.
+    """
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    """Largest 2-norm of the role's gradient."""
+    schedule: Schedule = field(default_factory=Constant)
+    lr_factors: dict[str, float] = field(default_factory=dict)
+    """Factors on ``lr`` by parameter name pattern, for instance ``{"*audio*": 0.5}``; the first match counts."""
+
+    def build(self, network: nn.Module) -> torch.optim.AdamW:
+        """Optimiser over the parameters of ``network`` that require gradients."""
+        groups: dict[tuple[float, float], list[Tensor]] = {}
+        unused = set(self.lr_factors)
+        for name, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            pattern = next((p for p in self.lr_factors if fnmatchcase(name, p)), None)
+            unused.discard(pattern or "")
+            factor = 1.0 if pattern is None else self.lr_factors[pattern]
+            decay = self.weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+        if unused:
+            raise ValueError(f"lr_factors {sorted(unused)} match no parameter; correct the pattern or remove it")
+        if not groups:
+            raise ValueError("a trained role has no parameter that requires a gradient; freeze fewer or do not list it")
+        return torch.optim.AdamW(
+            [
+                {"params": params, "weight_decay": decay, "lr": self.lr * factor, "base_lr": self.lr * factor}
+                for (factor, decay), params in groups.items()
+            ],
+            betas=(self.betas[0], self.betas[1]),
+            eps=self.eps,
+            fused=True,
+        )
+
+    def set_lr(self, optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> float:
+        """Set every group's learning rate for ``step`` and return that of the first group."""
+        factor = self.schedule.factor(step, total_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        return optimizer.param_groups[0]["lr"]

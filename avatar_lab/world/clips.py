@@ -1,0 +1,52 @@
+"""Random clips of random people: the training data of the video codec and of the pixel reader.
+
+P frames   H, W, C picture   T face channels
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from avatar_lab.world.appearance import Appearance
+from avatar_lab.world.face import render_face
+from avatar_lab.world.random_motion import random_face_tracks
+
+
+class FaceClips(Dataset[dict[str, Tensor]]):
+    """Clips rendered on demand; clip ``index`` is a pure function of ``(seed, index)``. Each shows another person.
+
+    Items hold ``frames`` (P, H, W, C) uint8 and ``face`` (P, T) float32, the channels that were rendered.
+
+    Args:
+        num_clips: length of the dataset.
+        num_frames: frames per clip.
+        fps: frame rate of the motion.
+        seed: training and held-out people differ in this.
+        size: pixels per side.
+        still_share: share of clips in which nothing moves, as in a reference picture.
+    """
+
+    def __init__(
+        self, *, num_clips: int, num_frames: int, fps: float, seed: int, size: int = 64, still_share: float = 0.1
+    ) -> None:
+        if num_clips < 1 or num_frames < 1:
+            raise ValueError(f"num_clips {num_clips} and num_frames {num_frames} must be at least 1")
+        self.num_clips, self.num_frames, self.fps = num_clips, num_frames, fps
+        self.seed, self.size, self.still_share = seed, size, still_share
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < self.num_clips:
+            raise IndexError(f"clip {index} of {self.num_clips}")
+        rng = np.random.default_rng((self.seed, index))
+        person = Appearance.sample(rng)
+        face_PT = random_face_tracks(rng, self.num_frames, self.fps)
+        if rng.random() < self.still_share:
+            face_PT = np.repeat(face_PT[:1], self.num_frames, axis=0)
+        frames_PHWC = render_face(person, face_PT, self.size)
+        return {"frames": torch.from_numpy(frames_PHWC), "face": torch.from_numpy(face_PT)}

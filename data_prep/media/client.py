@@ -1,0 +1,237 @@
+"""The worker's end of ``server.py``: requests with a deadline, a fresh server after every kill.
+
+P video frames   S samples
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.manifest import SkipReason, SkipRecording
+
+_ROOT = Path(__file__).parents[2]
+"""Folder of the ``data_prep`` package, also where it is not installed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaLimits:
+    """What a file's header may announce, and what reading it may cost."""
+
+    max_pixels: int = 4096 * 2304
+    max_frames: int = 2_000_000
+    max_seconds: float = 4 * 3600.0
+    memory_bytes: int = 8 << 30
+    """Address space of the decoding process."""
+    timeout: float = 60.0
+    """Seconds to wait for one answer (a probe, one audio track, one chunk of frames)."""
+    chunk_bytes: int = 96 << 20
+    """Largest chunk of decoded frames held at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFacts:
+    """A video stream as its packets say."""
+
+    codec: str
+    width: int
+    height: int
+    fps: Fraction
+    pts_P: np.ndarray
+    """Presentation time of every frame in seconds, sorted."""
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioFacts:
+    """An audio stream as its packets say."""
+
+    codec: str
+    sample_rate: int
+    channels: int
+    start: float
+    end: float
+
+
+class MediaClient:
+    """Owns one server process; a context manager.
+
+    ``force_pyav`` leaves decord out, as on platforms without its wheel.
+    """
+
+    def __init__(self, limits: MediaLimits, *, force_pyav: bool = False) -> None:
+        self._limits = limits
+        self._backend = "pyav" if force_pyav else "decord"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> MediaClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+            self._process = None
+
+    def probe(self, path: Path) -> tuple[VideoFacts | None, AudioFacts | None]:
+        """First video and audio stream of a file.
+
+        Raises:
+            SkipRecording: the file cannot be read, is larger than the limits, or ends before its header says.
+        """
+        header, payload = self._single({"op": "probe", "path": str(path), "limits": asdict(self._limits)}, path)
+        video, audio = header["facts"]["video"], header["facts"]["audio"]
+        for facts in (video, audio):
+            if facts is not None:
+                _refuse_truncated(facts, path)
+        return (
+            None if video is None else _video_facts(video, np.frombuffer(payload, np.float64)),
+            None if audio is None else _audio_facts(audio),
+        )
+
+    def audio(self, path: Path, *, sample_rate: int) -> tuple[np.ndarray, float]:
+        """Mono waveform (S,) float32 at ``sample_rate`` and the media time of its first sample."""
+        header, payload = self._single({"op": "audio", "path": str(path), "rate": sample_rate}, path)
+        return np.frombuffer(payload, np.float32), float(header["start"])
+
+    def frames(self, path: Path, indices: np.ndarray, facts: VideoFacts, *, chunk: int) -> Iterator[np.ndarray]:
+        """RGB frames (P, height, width, 3) uint8 at ``indices`` (not decreasing), ``chunk`` at a time.
+
+        Fewer than ``chunk`` come at once only where they would not fit into ``limits.chunk_bytes``.
+        """
+        fitting = max(1, self._limits.chunk_bytes // (3 * facts.width * facts.height))
+        request = {
+            "op": "frames",
+            "path": str(path),
+            "indices": indices.tolist(),
+            "chunk": min(chunk, fitting),
+            "total": len(facts.pts_P),
+            "backend": self._backend,
+        }
+        for header, payload in self._ask(request, path):
+            shape = (header["frames"], header["height"], header["width"], 3)
+            yield np.frombuffer(payload, np.uint8).reshape(shape)
+
+    def _single(self, request: dict[str, Any], path: Path) -> tuple[dict[str, Any], bytearray]:
+        (answer,) = self._ask(request, path)
+        return answer
+
+    def _ask(self, request: dict[str, Any], path: Path) -> Iterator[tuple[dict[str, Any], bytearray]]:
+        process = self._started()
+        assert process.stdin is not None
+        finished = False
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            while True:
+                deadline = time.monotonic() + self._limits.timeout
+                header = json.loads(self._read_line(deadline, path))
+                payload = self._read(header["bytes"], deadline, path)
+                if "error" in header:
+                    finished = True
+                    raise SkipRecording(SkipReason(header["error"]), f"{path.name}: {header['detail']}")
+                if header.get("done"):
+                    finished = True
+                    return
+                yield header, payload
+        except BrokenPipeError as error:
+            raise SkipRecording(SkipReason.UNREADABLE, f"{path.name}: the decoder crashed") from error
+        finally:
+            if not finished:  # answers that nobody will read are still in the pipe
+                self.close()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "data_prep.media.server", str(self._limits.memory_bytes)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])},
+            )
+        return self._process
+
+    def _read_line(self, deadline: float, path: Path) -> bytes:
+        line = b""
+        while not line.endswith(b"\n"):
+            line += self._read(1, deadline, path)
+        return line
+
+    def _read(self, size: int, deadline: float, path: Path) -> bytearray:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        pipe = self._process.stdout.fileno()
+        buffer = bytearray(size)
+        view = memoryview(buffer)
+        while view:
+            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise SkipRecording(SkipReason.TIMEOUT, f"{path.name}: no answer within {self._limits.timeout:g} s")
+            got = os.readv(pipe, [view])
+            if got == 0:
+                raise SkipRecording(SkipReason.UNREADABLE, f"{path.name}: the decoder crashed")
+            view = view[got:]
+        return buffer
+
+
+def _refuse_truncated(facts: dict[str, Any], path: Path) -> None:
+    """Compare what the header announces with what the packets hold."""
+    announced, end, start = facts["header_seconds"], facts["end"], facts["start"]
+    if end is None:
+        return
+    if announced is not None and end - start < announced - max(0.1, 0.02 * announced):
+        detail = f"{path.name}: {facts['codec']} ends after {end - start:.2f} s of the {announced:.2f} s announced"
+        raise SkipRecording(SkipReason.TRUNCATED, detail)
+    if (
+        facts["header_frames"] is not None
+        and facts.get("frames", facts["header_frames"]) < 0.98 * facts["header_frames"]
+    ):
+        detail = f"{path.name}: {facts['frames']} of {facts['header_frames']} frames"
+        raise SkipRecording(SkipReason.TRUNCATED, detail)
+
+
+def _video_facts(facts: dict[str, Any], pts_P: np.ndarray) -> VideoFacts:
+    fps = Fraction(facts["fps"])
+    period = float(1 / fps) if fps else 0.0
+    last = float(pts_P[-1]) + period if len(pts_P) else 0.0
+    return VideoFacts(
+        codec=facts["codec"],
+        width=facts["width"],
+        height=facts["height"],
+        fps=fps,
+        pts_P=pts_P,
+        start=float(pts_P[0]) if len(pts_P) else 0.0,
+        end=last,
+    )
+
+
+def _audio_facts(facts: dict[str, Any]) -> AudioFacts:
+    return AudioFacts(
+        codec=facts["codec"],
+        sample_rate=facts["sample_rate"],
+        channels=facts["channels"],
+        start=facts["start"],
+        end=facts["end"] if facts["end"] is not None else facts["start"],
+    )

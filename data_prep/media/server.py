@@ -1,0 +1,212 @@
+"""The process that opens media files: decord for frames, PyAV for everything else and where decord fails.
+
+Decoders hang and crash on odd files, and not every such call can be interrupted from Python; therefore this small
+program runs beside each worker, with a limit on its memory, and is killed when it does not answer. It does not import
+torch. Requests are JSON lines on stdin; each answer is a JSON line on stdout, followed by ``bytes`` raw bytes.
+``{"error": reason, "detail": text}`` answers a request that failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+
+from data_prep.manifest import SkipReason, SkipRecording
+from data_prep.media.lifetime import die_with_parent
+
+try:
+    import decord
+except (ImportError, OSError):  # no wheel for this platform
+    decord = None
+
+
+Answer = tuple[dict[str, Any], bytes]
+
+
+def probe(request: dict[str, Any]) -> Iterator[Answer]:
+    """Facts about the first video and audio stream; payload: presentation times of all frames, float64 seconds."""
+    path, limits = request["path"], request["limits"]
+    if not os.path.isfile(path):
+        raise SkipRecording(SkipReason.UNREADABLE, f"{path} does not exist")
+    if os.path.getsize(path) == 0:
+        raise SkipRecording(SkipReason.EMPTY, f"{path} has 0 bytes")
+    _refuse_short_riff(path)
+    facts: dict[str, Any] = {"video": None, "audio": None}
+    pts = np.empty(0)
+    with av.open(path) as container:
+        # The header is judged before any packet is read: a bomb costs nothing to refuse.
+        if container.duration is not None and container.duration / av.time_base > limits["max_seconds"]:
+            raise SkipRecording(
+                SkipReason.TOO_LARGE, f"{container.duration / av.time_base:.0f} s > {limits['max_seconds']} s"
+            )
+        for stream in [*container.streams.video[:1], *container.streams.audio[:1]]:
+            facts[stream.type] = _stream_facts(stream, limits)
+        pts = _demux(container, facts, limits)
+    yield {"facts": facts, "bytes": pts.nbytes}, pts.tobytes()
+
+
+def audio(request: dict[str, Any]) -> Iterator[Answer]:
+    """The first audio stream as mono float32 at ``rate``; ``start`` is the media time of its first sample."""
+    with av.open(request["path"]) as container:
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=request["rate"])
+        start: float | None = None
+        parts = []
+        for frame in container.decode(stream):
+            if start is None:
+                start = float(frame.pts * frame.time_base) if frame.pts is not None else 0.0
+            frame.pts = None
+            parts += [out.to_ndarray()[0] for out in resampler.resample(frame)]
+        parts += [out.to_ndarray()[0] for out in resampler.resample(None)]
+    if start is None:
+        raise SkipRecording(SkipReason.EMPTY, f"{request['path']} holds no audio samples")
+    wav = np.ascontiguousarray(np.concatenate(parts), np.float32)
+    yield {"start": start, "samples": len(wav), "bytes": wav.nbytes}, wav.tobytes()
+
+
+def frames(request: dict[str, Any]) -> Iterator[Answer]:
+    """RGB frames at the given presentation indices (not decreasing), in chunks of ``chunk`` frames."""
+    wanted = np.asarray(request["indices"], np.int64)
+    reader = _decord_frames if _decord_agrees(request) else _pyav_frames
+    for chunk in reader(request["path"], wanted, request["chunk"]):
+        count, height, width, _ = chunk.shape
+        header = {"frames": count, "height": height, "width": width, "bytes": chunk.nbytes}
+        yield header, chunk.tobytes()
+
+
+def _refuse_short_riff(path: str) -> None:
+    """A wav file states its length; the demuxer silently believes the file size instead."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    stated = int.from_bytes(head[4:], "little") + len(head)
+    endless = stated >= 2**32 - 1 or stated == len(head)  # written by a program that could not seek back
+    if head[:4] == b"RIFF" and not endless and os.path.getsize(path) < stated:
+        detail = f"{path} has {os.path.getsize(path)} of the {stated} bytes announced"
+        raise SkipRecording(SkipReason.TRUNCATED, detail)
+
+
+def _stream_facts(stream: Any, limits: dict[str, Any]) -> dict[str, Any]:
+    base = stream.time_base
+    facts = {
+        "codec": stream.codec_context.name,
+        "start": float((stream.start_time or 0) * base),
+        "header_seconds": None if stream.duration is None else float(stream.duration * base),
+        "header_frames": stream.frames or None,
+    }
+    if stream.type == "audio":
+        return facts | {"sample_rate": stream.codec_context.sample_rate, "channels": stream.codec_context.channels}
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > limits["max_pixels"]:
+        raise SkipRecording(SkipReason.TOO_LARGE, f"{width} x {height} pixels > {limits['max_pixels']}")
+    if (stream.frames or 0) > limits["max_frames"]:
+        raise SkipRecording(SkipReason.TOO_LARGE, f"{stream.frames} frames > {limits['max_frames']}")
+    return facts | {"width": width, "height": height, "fps": str(stream.average_rate or Fraction(0))}
+
+
+def _demux(container: Any, facts: dict[str, Any], limits: dict[str, Any]) -> np.ndarray:
+    """Read all packets without decoding: frame times, and where each stream really ends."""
+    chosen = [*container.streams.video[:1], *container.streams.audio[:1]]
+    times: list[float] = []
+    ends: dict[str, float] = {}
+    for packet in container.demux(chosen):
+        if packet.pts is None or packet.size == 0:
+            continue
+        kind, time = packet.stream.type, float(packet.pts * packet.time_base)
+        end = time + float((packet.duration or 0) * packet.time_base)
+        ends[kind] = max(ends.get(kind, end), end)
+        if packet.stream.type == "video":
+            times.append(time)
+            if len(times) > limits["max_frames"]:
+                raise SkipRecording(SkipReason.TOO_LARGE, f"more than {limits['max_frames']} frames")
+    for stream in chosen:
+        facts[stream.type]["end"] = ends.get(stream.type)
+    if facts["video"] is not None:
+        facts["video"]["frames"] = len(times)
+    return np.sort(np.asarray(times, np.float64))
+
+
+def _decord_agrees(request: dict[str, Any]) -> bool:
+    """Use decord only where it counts the same frames as the demuxer; it is known to return wrong ones otherwise."""
+    if decord is None or request["backend"] == "pyav":
+        return False
+    try:
+        return len(decord.VideoReader(request["path"], num_threads=1)) == request["total"]
+    except decord.DECORDError:
+        return False
+
+
+def _decord_frames(path: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
+    reader = decord.VideoReader(path, num_threads=1)
+    for start in range(0, len(wanted), chunk):
+        distinct, inverse = np.unique(wanted[start : start + chunk], return_inverse=True)
+        yield reader.get_batch(distinct).asnumpy()[inverse]
+
+
+def _pyav_frames(path: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
+    collected: list[np.ndarray] = []
+    cursor = 0
+    with av.open(path) as container:
+        for index, frame in enumerate(container.decode(container.streams.video[0])):
+            repeats = 0
+            while cursor < len(wanted) and wanted[cursor] == index:
+                repeats += 1
+                cursor += 1
+            if repeats:
+                collected += [frame.to_ndarray(format="rgb24")] * repeats
+            while len(collected) >= chunk:
+                yield np.stack(collected[:chunk])
+                collected = collected[chunk:]
+            if cursor == len(wanted):
+                break
+    if cursor < len(wanted):
+        raise SkipRecording(SkipReason.TRUNCATED, f"{path}: frame {wanted[cursor]} cannot be decoded")
+    if collected:
+        yield np.stack(collected)
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer requests until stdin closes."""
+    operations = {"probe": probe, "audio": audio, "frames": frames}
+    for line in source:
+        request = json.loads(line)
+        try:
+            for header, payload in operations[request["op"]](request):
+                _send(sink, header, payload)
+            _send(sink, {"done": True, "bytes": 0}, b"")
+        except SkipRecording as fault:
+            _send(sink, {"error": fault.reason, "detail": fault.detail, "bytes": 0}, b"")
+        except MemoryError:
+            _send(sink, {"error": SkipReason.TOO_LARGE, "detail": "out of the worker's memory limit", "bytes": 0}, b"")
+        except (av.error.FFmpegError, OSError, ValueError, IndexError, RuntimeError) as error:
+            # What libraries raise on damaged files; a bug here would show as the same reason on every file.
+            detail = f"{type(error).__name__}: {error}"
+            _send(sink, {"error": SkipReason.UNREADABLE, "detail": detail, "bytes": 0}, b"")
+
+
+def _send(sink: BinaryIO, header: dict[str, Any], payload: bytes) -> None:
+    sink.write(json.dumps(header).encode() + b"\n")
+    sink.write(payload)
+    sink.flush()
+
+
+def _limit_process(memory_bytes: int) -> None:
+    """Bound the memory, and leave no process behind."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    die_with_parent()
+
+
+if __name__ == "__main__":
+    _limit_process(int(sys.argv[1]))
+    av.logging.set_level(av.logging.PANIC)
+    if decord is not None:
+        decord.logging.set_level(decord.logging.QUIET)
+    serve(sys.stdin.buffer, sys.stdout.buffer)

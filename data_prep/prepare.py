@@ -1,0 +1,203 @@
+"""Recordings in, shards out: all steps over a source with several processes; idempotent and resumable.
+
+Run as ``python -m data_prep.prepare source.root=RECORDINGS out=SHARDS``. A second call does nothing twice; a killed one
+goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import Progress
+
+from avatar_lab.construct import build
+from avatar_lab.data.schema import DatasetInfo
+from avatar_lab.events.vad import VadRule
+from avatar_lab.layout import Layout
+from data_prep import config
+from data_prep.media.client import MediaLimits
+from data_prep.pipeline import Prepared
+from data_prep.pool import LoadAudio, LoadVideo, outcomes
+from data_prep.report import Throughput, build_report, write_report
+from data_prep.settings import Settings, check_codecs
+from data_prep.shard import Entry, ShardWriter
+from data_prep.sources import Source
+from data_prep.splits import assign_splits
+from data_prep.steps.crop import Crops
+from data_prep.steps.store import StepStore
+
+log = logging.getLogger(__name__)
+
+DEFAULT_SPLITS = {"train": 0.9, "val": 0.05, "test": 0.05}
+
+
+def prepare(
+    *,
+    source: Source,
+    out: Path,
+    layout: Layout,
+    audio_codec: LoadAudio,
+    video_codec: LoadVideo,
+    work: Path | None = None,
+    splits: Mapping[str, float] | None = None,
+    workers: int = 2,
+    max_skipped_share: float = 0.01,
+    max_shard_bytes: int = 512 << 20,
+    limits: MediaLimits | None = None,
+    vad: VadRule | None = None,
+    crops: Crops | None = None,
+    max_mismatch: float = 1.0,
+    min_seconds: float = 10.0,
+    chunk_seconds: float = 8.0,
+    pictures: int = 4,
+) -> DatasetInfo:
+    """Prepare every recording of ``source`` into the data set ``out``.
+
+    Args:
+        audio_codec, video_codec: called in each worker to load the codec; must be picklable.
+        work: step results; default ``<out>.work`` beside it. May be deleted afterwards, at the price of doing it again.
+        splits: shares of participants by split.
+        workers: processes; 0 runs in this one.
+        max_skipped_share: stop if a larger share of the recordings cannot be used.
+
+    Raises:
+        ValueError: there is nothing to prepare, too much was skipped, or codecs and layout do not fit.
+    """
+    out = Path(out)
+    work = Path(work) if work is not None else out.with_name(out.name + ".work")
+    settings = Settings(
+        layout=layout,
+        work=work,
+        limits=limits or MediaLimits(),
+        vad=vad or VadRule(),
+        crops=crops or Crops(),
+        max_mismatch=max_mismatch,
+        min_seconds=min_seconds,
+        chunk_seconds=chunk_seconds,
+        pictures=pictures,
+    )
+    shares = dict(splits) if splits else DEFAULT_SPLITS
+    audio, video = audio_codec(), video_codec()
+    check_codecs(layout, audio, video)
+    recordings = list(source.recordings())
+    if not recordings:
+        raise ValueError(f"source {source.name} has no recordings: check its folder and file name patterns")
+    split_of = assign_splits(recordings, shares)
+    store = StepStore(work)
+    started = time.monotonic()
+    with _exclusive(work):
+        store.sweep()
+        done = _collect(outcomes(recordings, settings, audio_codec, video_codec, workers=workers), len(recordings))
+        entries = [
+            Entry(recording=recording, split=split_of[recording.interaction], keys=done[recording.interaction].keys)
+            for recording in recordings
+            if done[recording.interaction].skip is None
+        ]
+        cost = Throughput(
+            wall_seconds=time.monotonic() - started,
+            computed_seconds=_computed_seconds(done, store),
+            workers=workers,
+        )
+        ordered = [done[recording.interaction] for recording in recordings]
+        report = build_report(outcomes=ordered, entries=entries, store=store, shares=shares, cost=cost)
+        write_report(out, report)
+        if report["skipped"] > max_skipped_share * len(recordings):
+            raise ValueError(
+                f"{report['skipped']} of {len(recordings)} recordings cannot be used ({report['skipped_by_reason']}), "
+                f"more than max_skipped_share={max_skipped_share:g}: mend them (see {out / 'report.md'}) or raise the "
+                "share"
+            )
+        writer = ShardWriter(
+            out=out,
+            store=store,
+            layout=layout,
+            audio_codec=audio,
+            video_codec=video,
+            max_shard_bytes=max_shard_bytes,
+        )
+        info = writer.write(entries)
+    log.info("%s: %d interactions, %.3f hours; %d skipped", out, len(entries), report["hours"], report["skipped"])
+    return info
+
+
+def _collect(found: Iterator[Prepared], total: int) -> dict[str, Prepared]:
+    """Outcomes by interaction, skips said as they come."""
+    done: dict[str, Prepared] = {}
+    for outcome in _progress(found, total):
+        done[outcome.interaction] = outcome
+        if outcome.skip is not None:
+            log.warning("skipped %s: %s: %s", outcome.interaction, outcome.skip, outcome.detail)
+    return done
+
+
+def _computed_seconds(done: Mapping[str, Prepared], store: StepStore) -> float:
+    """Media time of the recordings that were not already stored."""
+    total = 0.0
+    for outcome in done.values():
+        if outcome.computed and outcome.skip is None:
+            probed = store.load("probe", outcome.keys["probe"])
+            total += 0.0 if probed is None else float(probed.values["seconds"])
+    return total
+
+
+def _progress(found: Iterator[Prepared], total: int) -> Iterator[Prepared]:
+    """Pass outcomes on, with a bar on a terminal and a line per tenth elsewhere."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Progress(console=console) as bar:
+            yield from bar.track(found, total=total, description="prepare")
+        return
+    tenth = max(1, total // 10)
+    for count, outcome in enumerate(found, start=1):
+        if count % tenth == 0 or count == total:
+            log.info("prepared %d of %d recordings", count, total)
+        yield outcome
+
+
+@contextmanager
+def _exclusive(work: Path) -> Iterator[None]:
+    """Hold the work folder's lock.
+
+    Raises:
+        ValueError: another preparation holds it.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"another preparation is using {work}: wait for it, or choose another folder") from error
+        yield
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry of ``python -m data_prep.prepare``; exits with 1 (said why) or 130 (interrupted)."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    default = Path(str(resources.files("configs"))) / "data_prep" / "paired_files.yaml"
+    parser.add_argument("--config", type=Path, default=default, help="YAML file (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", help="key.subkey=value")
+    options = parser.parse_args(arguments)
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    try:
+        prepare(**build(config.load(options.config, options.overrides)))
+    except ValueError as error:
+        log.error("%s", error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        log.error("interrupted; the same command goes on from here")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

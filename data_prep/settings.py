@@ -1,0 +1,46 @@
+"""Parameters of all preparation steps, and the check that codecs and layout fit together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avatar_lab.codec.protocol import AudioCodec, VideoCodec
+from avatar_lab.events.vad import VadRule
+from avatar_lab.layout import Layout
+from data_prep.media.client import MediaLimits
+from data_prep.steps.crop import Crops
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Parameters of all steps."""
+
+    layout: Layout
+    work: Path
+    limits: MediaLimits = field(default_factory=MediaLimits)
+    vad: VadRule = field(default_factory=VadRule)
+    crops: Crops = field(default_factory=Crops)
+    max_mismatch: float = 1.0
+    """Largest difference in length between the four streams of an interaction, in seconds."""
+    min_seconds: float = 10.0
+    chunk_seconds: float = 8.0
+    """Stretch that is encoded at once."""
+    pictures: int = 4
+    """Reference pictures per person."""
+
+
+def check_codecs(layout: Layout, audio_codec: AudioCodec, video_codec: VideoCodec) -> None:
+    """Refuse codecs on other grids than the layout's.
+
+    Raises:
+        ValueError: with the rate that differs.
+    """
+    audio, video = audio_codec.spec, video_codec.spec
+    for name, codec_has, layout_has in (
+        ("sample rate", audio.sample_rate, layout.sample_rate),
+        ("audio token rate", audio.token_rate, layout.audio_rate),
+        ("frames per latent", video.frames_per_latent, layout.frames_per_latent),
+    ):
+        if codec_has != layout_has:
+            raise ValueError(f"{name}: the codec has {codec_has}, the layout {layout_has}; choose matching ones")

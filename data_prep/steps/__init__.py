@@ -1,0 +1,1 @@
+"""The steps of preparation: each a pure function of its inputs and parameters, stored under the hash of both."""

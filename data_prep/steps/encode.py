@@ -1,0 +1,110 @@
+"""Step 3, encode: both participants through the audio and video codec, as one batch of two, chunk by chunk.
+
+The encoders run on from the first frame to the last, as they do in a live session; a chunk is only a limit on memory.
+
+    B sides (a, b)   P frames   Q framings   H, W frame size   F latents   T audio tokens   K codebooks   S samples
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar_lab.codec.protocol import AudioCodec, VideoCodec, VideoSpec
+from avatar_lab.data.schema import SIDES
+from data_prep.steps.crop import Crops
+from data_prep.steps.store import StepResult
+
+VERSION = 1
+
+
+@torch.inference_mode()
+def encode_audio(waveforms: dict[str, np.ndarray], codec: AudioCodec, *, chunk_tokens: int) -> dict[str, np.ndarray]:
+    """Tokens (T, K) uint16 of both sides.
+
+    Raises:
+        ValueError: the codec's entries do not fit into 16 bits.
+    """
+    if codec.spec.codebook_size > np.iinfo(np.uint16).max + 1:
+        raise ValueError(f"codec {codec.spec.name} has {codec.spec.codebook_size} entries; shards hold 16-bit tokens")
+    wav_BS = torch.from_numpy(np.stack([waveforms[side] for side in SIDES]))
+    samples = chunk_tokens * int(codec.spec.sample_rate / codec.spec.token_rate)
+    state: Any = None
+    parts = []
+    for start in range(0, wav_BS.shape[1], samples):
+        tokens_BAK, state = codec.encode(wav_BS[:, start : start + samples], state)
+        parts.append(tokens_BAK.numpy().astype(np.uint16))
+    return dict(zip(SIDES, np.concatenate(parts, axis=1), strict=True))
+
+
+@torch.inference_mode()
+def encode_video(
+    streams: dict[str, Iterator[np.ndarray]], codec: VideoCodec, crops: Crops, *, chunk_frames: int
+) -> dict[str, np.ndarray]:
+    """Arrays ``<side>.avatar_latents`` (F, H, W, C) and ``<side>.user_features`` (F, U), half precision.
+
+    Args:
+        streams: source frames of each side in order, in pieces of any length.
+        chunk_frames: frames encoded at once, whole latents.
+
+    Raises:
+        ValueError: the codec gave values that are not finite in half precision.
+    """
+    framed = [_even_pieces(_framed(streams[side], crops, codec.spec), chunk_frames) for side in SIDES]
+    states: list[Any] = [None] * len(crops.distinct)
+    parts: list[list[np.ndarray]] = [[] for _ in crops.distinct]
+    for pair in zip(*framed, strict=True):
+        frames_BPQHWC = torch.stack(pair)
+        for index in range(len(crops.distinct)):
+            latents_BFHWC, states[index] = codec.encode(frames_BPQHWC[:, :, index], states[index])
+            parts[index].append(latents_BFHWC.half().numpy())
+    latents = [np.concatenate(part, axis=1) for part in parts]
+    if not all(np.isfinite(part).all() for part in latents):
+        raise ValueError(f"video codec {codec.spec.name} ({codec.spec.fingerprint}) gave latents beyond half precision")
+    arrays = {}
+    for row, side in enumerate(SIDES):
+        arrays[f"{side}.avatar_latents"] = latents[0][row]
+        user_FHWC = latents[-1][row]
+        arrays[f"{side}.user_features"] = user_FHWC.reshape(len(user_FHWC), -1)
+    return arrays
+
+
+def encode(
+    waveforms: dict[str, np.ndarray],
+    streams: dict[str, Iterator[np.ndarray]],
+    *,
+    audio_codec: AudioCodec,
+    video_codec: VideoCodec,
+    crops: Crops,
+    chunk_tokens: int,
+    chunk_frames: int,
+) -> StepResult:
+    """Tokens, latents and user features of both sides."""
+    tokens = encode_audio(waveforms, audio_codec, chunk_tokens=chunk_tokens)
+    arrays = encode_video(streams, video_codec, crops, chunk_frames=chunk_frames)
+    return StepResult(arrays=arrays | {f"{side}.audio_tokens": tokens[side] for side in SIDES})
+
+
+def _framed(pieces: Iterator[np.ndarray], crops: Crops, spec: VideoSpec) -> Iterator[Tensor]:
+    """Each piece (P, H, W, 3) in all framings at the codec's size (P, Q, H, W, 3): small, whatever the camera gave."""
+    for piece in pieces:
+        frames_PHWC = torch.from_numpy(piece)
+        sized = [crop.apply(frames_PHWC, height=spec.frame_height, width=spec.frame_width) for crop in crops.distinct]
+        yield torch.stack(sized, dim=1)
+
+
+def _even_pieces(pieces: Iterator[Tensor], size: int) -> Iterator[Tensor]:
+    """Regroup pieces into pieces of ``size`` frames; the last may be shorter."""
+    held: list[Tensor] = []
+    for piece in pieces:
+        held.append(piece)
+        while sum(map(len, held)) >= size:
+            joined = torch.cat(held)
+            yield joined[:size]
+            held = [joined[size:]] if len(joined) > size else []
+    if held:
+        yield torch.cat(held)

@@ -1,0 +1,104 @@
+"""Step 2, events: voice activity, turns and vocal reactions by the detectors' rules, the same for every source.
+
+The source's own log is stored beside what the detectors find. Only laughs are taken from it, since the energy of a
+laugh is that of speech.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avatar_lab.data.schema import SIDES
+from avatar_lab.event_types import Event, EventType, from_table, to_table
+from avatar_lab.events.reactions import inter_pausal_units, overlapping_ipus
+from avatar_lab.events.segments import Segment, covered_seconds, overlap
+from avatar_lab.events.turns import TurnTaking, find_turns, speech_shares, turn_events
+from avatar_lab.events.vad import VadRule, detect_speech
+from data_prep.manifest import SkipReason, SkipRecording
+from data_prep.steps.store import StepResult
+
+VERSION = 1
+VOCAL = frozenset({EventType.BACKCHANNEL, EventType.LAUGH, EventType.TURN_START})
+VISIBLE = frozenset({EventType.NOD, EventType.SMILE, EventType.LEAN})
+"""Onsets that the window sampler weighs: vocal ones as detected, visible ones as far as the source knows them."""
+
+
+def find_events(
+    waveforms: dict[str, np.ndarray], *, sample_rate: int, rule: VadRule, interaction: str, given: Path | None
+) -> StepResult:
+    """Events of one interaction.
+
+    Tables: ``events`` (found), ``given_events`` (where the source has any). Arrays: ``<side>.speech`` and
+    ``<side>.script`` segments (n, 2) in seconds, ``<side>.reactions`` onsets and ``<side>.listening`` percent per
+    second. Values: figures for the report.
+    """
+    given_events = [] if given is None else _read_given(given)
+    speech = {side: detect_speech(waveforms[side], sample_rate, rule) for side in SIDES}
+    laughs = {
+        side: [(e.start, e.end) for e in given_events if e.side == side and e.type is EventType.LAUGH] for side in SIDES
+    }
+    floor = find_turns(
+        speech["a"],
+        speech["b"],
+        vocal_reactions={side: overlapping_ipus(inter_pausal_units(speech[side]), laughs[side]) for side in SIDES},
+    )
+    events = turn_events(floor, interaction=interaction)
+    for side in SIDES:
+        for kind, spans in ((EventType.BACKCHANNEL, floor.backchannels[side]), (EventType.LAUGH, laughs[side])):
+            events += [Event(interaction=interaction, side=side, type=kind, start=s, end=e) for s, e in spans]
+    events = [replace(event, event_id=index) for index, event in enumerate(sorted(events, key=lambda e: e.start))]
+    seconds = len(waveforms["a"]) / sample_rate
+    arrays: dict[str, np.ndarray] = {}
+    for side, other in zip(SIDES, reversed(SIDES), strict=True):
+        arrays[f"{side}.speech"] = _as_array(speech[side])
+        arrays[f"{side}.script"] = _as_array(floor.script(side))
+        onsets = [e.start for e in events if e.side == side and e.type in VOCAL]
+        onsets += [e.start for e in given_events if e.side == side and e.type in VISIBLE]
+        arrays[f"{side}.reactions"] = _per_second(onsets, seconds)
+        arrays[f"{side}.listening"] = _listening(floor, side, other, seconds)
+    tables = {"events": to_table(events)}
+    if given is not None:
+        tables["given_events"] = to_table(given_events)
+    return StepResult(values=_figures(floor, laughs, seconds), arrays=arrays, tables=tables)
+
+
+def _read_given(path: Path) -> list[Event]:
+    try:
+        return from_table(pq.read_table(path, use_threads=False))
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise SkipRecording(SkipReason.BAD_EVENTS, f"{path.name}: {error}") from error
+
+
+def _as_array(segments: list[Segment]) -> np.ndarray:
+    return np.asarray(segments, np.float64).reshape(-1, 2)
+
+
+def _per_second(onsets: list[float], seconds: float) -> np.ndarray:
+    counts, _ = np.histogram(onsets, bins=np.arange(int(np.ceil(seconds)) + 1))
+    return np.minimum(counts, 255).astype(np.uint8)
+
+
+def _listening(floor: TurnTaking, side: str, other: str, seconds: float) -> np.ndarray:
+    """Percent of each second in which the other holds the floor by speaking and ``side`` does not speak its script."""
+    count = int(np.ceil(seconds))
+    heard = covered_seconds(floor.ipus[other], rate=1.0, count=count)
+    talked_over = covered_seconds(overlap(floor.ipus[other], floor.script(side)), rate=1.0, count=count)
+    return np.clip(np.round(100 * (heard - talked_over)), 0, 100).astype(np.uint8)
+
+
+def _figures(floor: TurnTaking, laughs: dict[str, list[Segment]], seconds: float) -> dict[str, Any]:
+    return {
+        "seconds": seconds,
+        "shares": speech_shares(floor, seconds=seconds),
+        "turns": len(floor.turns),
+        "floor_transfer_offsets": [round(transfer.offset, 3) for transfer in floor.transfers],
+        "backchannels": {side: len(floor.backchannels[side]) for side in SIDES},
+        "interruptions": {side: len(floor.interruptions[side]) for side in SIDES},
+        "laughs": {side: len(laughs[side]) for side in SIDES},
+    }

@@ -1,0 +1,66 @@
+"""Step 1, probe: open every file of a recording, decide whether it can be used, and state its length."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from avatar_lab.data.schema import SIDES
+from data_prep.manifest import Recording, SideFiles, SkipReason, SkipRecording
+from data_prep.media.client import AudioFacts, MediaClient, VideoFacts
+from data_prep.steps.store import StepResult
+
+VERSION = 1
+
+
+def probe(recording: Recording, media: MediaClient, *, max_mismatch: float, min_seconds: float) -> StepResult:
+    """Facts of both sides.
+
+    Values: ``<side>.video`` and ``<side>.audio`` facts, ``seconds`` that all four streams cover. Arrays: times of
+    every frame, ``<side>.pts``.
+
+    Raises:
+        SkipRecording: a partner or stream is missing, a file is damaged, or the streams' lengths differ by more than
+            ``max_mismatch`` seconds.
+    """
+    missing = [side for side in SIDES if side not in recording.sides]
+    if missing:
+        raise SkipRecording(SkipReason.MISSING_PARTNER, f"{recording.interaction} has no files for side {missing}")
+    values: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
+    ends: dict[str, float] = {}
+    for side in SIDES:
+        video, audio = _probe_side(recording.sides[side], media)
+        ends[f"{side} video"], ends[f"{side} audio"] = video.end, audio.end
+        arrays[f"{side}.pts"] = video.pts_P
+        values[f"{side}.audio"] = asdict(audio)
+        plain = {name: value for name, value in asdict(video).items() if name != "pts_P"}
+        values[f"{side}.video"] = plain | {"fps": str(video.fps)}
+    seconds = min(ends.values())
+    if max(ends.values()) - seconds > max_mismatch:
+        lengths = ", ".join(f"{name} {end:.2f} s" for name, end in ends.items())
+        raise SkipRecording(SkipReason.MISMATCHED, f"{lengths} differ by more than {max_mismatch:g} s")
+    if seconds < min_seconds:
+        raise SkipRecording(SkipReason.TOO_SHORT, f"{seconds:.2f} s < {min_seconds:g} s")
+    return StepResult(values=values | {"seconds": seconds}, arrays=arrays)
+
+
+def _probe_side(files: SideFiles, media: MediaClient) -> tuple[VideoFacts, AudioFacts]:
+    if files.video is None:
+        raise SkipRecording(SkipReason.NO_VIDEO, f"{files.participant} has no video file")
+    video, own_audio = media.probe(files.video)
+    if video is None:
+        raise SkipRecording(SkipReason.NO_VIDEO, f"{files.video.name} has no video stream")
+    if not len(video.pts_P):
+        raise SkipRecording(SkipReason.NO_FRAMES, f"{files.video.name} has a video stream without frames")
+    audio = own_audio if files.audio is None else media.probe(files.audio)[1]
+    if audio is None:
+        where = files.audio or files.video
+        raise SkipRecording(SkipReason.NO_AUDIO, f"{where.name} has no audio stream, and there is no separate file")
+    if audio.end <= audio.start:
+        raise SkipRecording(
+            SkipReason.EMPTY, f"{(files.audio or files.video).name} has an audio stream without samples"
+        )
+    return video, audio

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# The main job on the embedded world: recordings -> shards -> teacher -> autoregressive -> few-step student -> levels 1, 2, 3
+# -> report. At most 40 minutes on two CPU cores after installation.
+#
+#   bash experiments/quickstart.sh [--out DIR] [--seed N] [--smoke]
+#
+#   --out DIR   default outputs/quickstart (outputs/smoke with --smoke)
+#   --seed N    default 0
+#   --smoke     every step at its smallest, at most 3 minutes; its numbers mean nothing
+#
+# Restartable: a step with a stamp of the same inputs is not done again; an interrupted one goes on where it stopped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out="" seed=0 preset=quickstart
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --out) out=$2 && shift 2 ;;
+    --seed) seed=$2 && shift 2 ;;
+    --smoke) preset=smoke && shift ;;
+    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    *) echo "quickstart: unknown argument $1 (see --help)" >&2 && exit 2 ;;
+  esac
+done
+out=${out:-outputs/$preset}
+
+source experiments/environment.sh
+mkdir -p "$out/stamps"
+
+dialogues=160 seconds=64
+evaluation=()
+if [ "$preset" = smoke ]; then
+  dialogues=6 seconds=16
+  evaluation=(split=train num_dyads=2 seconds=12 films=1 film_seconds=4 latency_seconds=4)
+fi
+
+# One number over everything that the steps read besides each other's results.
+code=$(cat pyproject.toml experiments/quickstart.sh $(find avatar_lab data_prep configs -name '*.py' -o -name '*.yaml' -o -name '*.safetensors' | sort) | sha256sum | cut -c1-16)
+previous="$code $seed"
+
+# step NAME RESULT COMMAND...: run COMMAND unless its stamp says that it was done with these inputs; RESULT is the folder
+# that it owns, removed before a run with other inputs and kept for one that was interrupted.
+step() {
+  local name=$1 result=$2 begin end
+  shift 2
+  local key
+  key=$(printf '%s\n' "$previous" "$name" "$@" | sha256sum | cut -c1-16)
+  previous=$key
+  if [ "$(cat "$out/stamps/$name.done" 2> /dev/null)" = "$key" ]; then
+    echo "== $name: done before"
+    return
+  fi
+  if [ "$(cat "$out/stamps/$name.started" 2> /dev/null)" != "$key" ]; then rm -rf "${out:?}/$result"; fi
+  rm -f "$out/stamps/$name.done"
+  echo "$key" > "$out/stamps/$name.started"
+  echo "== $name: $*"
+  begin=$(date +%s.%N)
+  "$@"
+  end=$(date +%s.%N)
+  echo "$key" > "$out/stamps/$name.done"
+  python - "$out/seconds.json" "$name" "$begin" "$end" << 'PYTHON'
+import json, pathlib, sys
+path, name, begin, end = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
+seconds = json.loads(path.read_text()) if path.exists() else {}
+seconds[name] = round(end - begin, 1)
+path.write_text(json.dumps(seconds, indent=1))
+PYTHON
+  echo "== $name: finished in $(python -c "print(round($end - $begin))") s"
+}
+
+train() {
+  step "$1" "$1" avatar-lab train "experiment=$preset/$1" "root=$out" "seed=$seed"
+}
+
+step render recordings avatar-lab render --out "$out/recordings" --dialogues "$dialogues" --seconds "$seconds" --seed "$seed"
+step prepare shards avatar-lab prepare --config configs/data_prep/world.yaml \
+  "source.root=$out/recordings" "out=$out/shards" splits.train=0.8 splits.val=0.0 splits.test=0.2
+train teacher
+train autoregressive
+train initialise
+train self_forcing
+train see
+step export checkpoints avatar-lab export "$out/teacher" "$out/self_forcing" "$out/see" --to "$out/checkpoints"
+step evaluate evaluation avatar-lab evaluate "root=$out" "seed=$seed" "step_seconds=$out/seconds.json" "${evaluation[@]}"
+
+minutes=$(python -c "import json; print(round(sum(json.load(open('$out/seconds.json')).values()) / 60, 1))")
+echo "== report: $out/report/index.html ($minutes minutes in all)"

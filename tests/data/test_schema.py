@@ -1,0 +1,67 @@
+import io
+import json
+
+import numpy as np
+import pytest
+
+from avatar_lab.data.schema import from_members, shard_key, to_members
+from avatar_lab.data.schema.sample import ARRAYS
+from avatar_lab.layout import Layout
+from tests.data.small_dataset import random_interaction
+
+
+@pytest.fixture
+def members() -> dict[str, bytes]:
+    return to_members(random_interaction("d0", seconds=10.0, layout=Layout()))
+
+
+def test_members_round_trip(members: dict[str, bytes]) -> None:
+    original = random_interaction("d0", seconds=10.0, layout=Layout())
+    again = from_members("d0", members)
+    assert again.meta == original.meta
+    assert again.events.equals(original.events)
+    assert again.given_events is None
+    for side in ("a", "b"):
+        for name in ARRAYS:
+            stored, wanted = getattr(again.sides[side], name), getattr(original.sides[side], name)
+            assert stored.dtype == wanted.dtype
+            np.testing.assert_array_equal(stored, wanted)
+
+
+def test_unknown_members_are_ignored(members: dict[str, bytes]) -> None:
+    members["evil.pyd"] = b"\x80\x04cos\nsystem\n."
+    assert from_members("d0", members).key == "d0"
+
+
+def test_pickled_arrays_are_refused(members: dict[str, bytes]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.asarray([{"a": 1}], dtype=object), allow_pickle=True)
+    members["a.script.npy"] = buffer.getvalue()
+    with pytest.raises(ValueError, match=r"a\.script\.npy.*allow_pickle"):
+        from_members("d0", members)
+
+
+def test_missing_member_is_named(members: dict[str, bytes]) -> None:
+    del members["b.audio_tokens.npy"]
+    with pytest.raises(ValueError, match=r"lacks member b\.audio_tokens\.npy"):
+        from_members("d0", members)
+
+
+def test_wrong_type_and_length_are_refused(members: dict[str, bytes]) -> None:
+    for bad, message in ((np.zeros(125, np.int64), "bool with axes T"), (np.zeros(9, bool), "entries on axis T")):
+        buffer = io.BytesIO()
+        np.save(buffer, bad)
+        with pytest.raises(ValueError, match=message):
+            from_members("d0", members | {"a.script.npy": buffer.getvalue()})
+
+
+def test_other_schema_version_is_refused(members: dict[str, bytes]) -> None:
+    plain = json.loads(members["json"]) | {"schema_version": 99}
+    with pytest.raises(ValueError, match="schema version 99"):
+        from_members("d0", members | {"json": json.dumps(plain).encode()})
+
+
+def test_keys_have_no_dots_or_slashes() -> None:
+    assert shard_key("session 1/../a.b") == "session-1----a-b"
+    with pytest.raises(ValueError, match="empty"):
+        shard_key("")

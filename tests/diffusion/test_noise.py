@@ -1,0 +1,67 @@
+"""Counter-based noise and the noise-level warps."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy.stats import kstest
+
+from avatar_lab.diffusion.levels import draw_u
+from avatar_lab.diffusion.noise import Draw, counter_normal
+from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.diffusion.warp import Warp, Warps
+
+
+def normal(conversation: list[int], **changes: int) -> torch.Tensor:
+    key = {"seed": 1, "block": 2, "step": 0, "draw": Draw.AUDIO} | changes
+    return counter_normal((64, 8), conversation_B=torch.tensor(conversation), **key)
+
+
+def test_noise_is_standard_normal_and_independent_between_keys() -> None:
+    draws = [normal(list(range(50))), *(normal(list(range(50)), **{name: 7}) for name in ("seed", "block", "step"))]
+    draws.append(normal(list(range(50)), draw=Draw.VIDEO))
+    for x in draws:
+        assert kstest(x.flatten().numpy(), "norm").pvalue > 1e-3
+    stacked = torch.stack([x.flatten() for x in draws])
+    off_diagonal = torch.corrcoef(stacked) - torch.eye(len(draws))
+    assert off_diagonal.abs().max() < 0.03
+
+
+def test_noise_depends_on_the_conversation_only() -> None:
+    assert torch.equal(normal([3, 9])[1], normal([9])[0])
+    assert not torch.equal(normal([3])[0], normal([9])[0])
+
+
+def test_levels_are_shared_in_the_stated_proportions() -> None:
+    audio, video = draw_u(4000, 5, shared=0.5, per_modality=0.25, rng=torch.Generator().manual_seed(0))
+    same_modalities = (audio == video).all(1)
+    constant = (audio == audio[:, :1]).all(1)
+    assert abs(same_modalities.float().mean() - 0.5) < 0.03
+    assert abs(constant.float().mean() - 0.75) < 0.03
+
+
+def test_fitted_warp_makes_the_loss_linear_in_u() -> None:
+    warps = Warps(audio=Warp(), video=Warp(), num_bins=32)
+    sigma = torch.rand(200_000, generator=torch.Generator().manual_seed(0))
+    warps.observe(sigma, 5 * torch.sigmoid(12 * (sigma - 0.4)))
+    warps.fit_audio()
+    u = torch.linspace(0.1, 0.9, 9)
+    loss = 5 * torch.sigmoid(12 * (warps.audio(u) - 0.4))
+    straight = torch.linspace(float(loss[0]), float(loss[-1]), 9)
+    assert (loss - straight).abs().max() < 0.25
+    assert float(warps.audio(torch.tensor(0.0))) == 0
+    assert float(warps.audio(torch.tensor(1.0))) == 1
+
+
+def test_flat_loss_is_refused() -> None:
+    with pytest.raises(ValueError, match="train longer"):
+        Warp().fit(torch.linspace(0.1, 0.9, 9), torch.ones(9))
+
+
+def test_a_student_that_reads_tokens_from_noise_is_refused() -> None:
+    warps = Warps(audio=Warp(), video=Warp())
+    Sampler(steps=(1.0, 0.3), renoise=True).check(warps)
+    with pytest.raises(ValueError, match="incoherent"):
+        Sampler(steps=(1.0, 0.5), renoise=True).check(warps)
+    with pytest.raises(ValueError, match="start at 1"):
+        Sampler(steps=(0.9, 0.5), renoise=True)

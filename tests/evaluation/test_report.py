@@ -1,0 +1,176 @@
+"""Runner, summary, bars and page on planted agents: what was planted comes out, and the page is complete."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avatar_lab.evaluation.agents import AGENTS, MODEL_AGENTS, ModelAgent, ReferenceAgent
+from avatar_lab.evaluation.bars import judge
+from avatar_lab.evaluation.film import write_side_by_side
+from avatar_lab.evaluation.latency import summarise_latency
+from avatar_lab.evaluation.media import Media
+from avatar_lab.evaluation.report import Report, gather, write_summary
+from avatar_lab.evaluation.report_html import write_html
+from avatar_lab.evaluation.rows import Provenance, samples_df
+from avatar_lab.evaluation.runner import run_agents
+from avatar_lab.evaluation.summary import write_json
+from tests.evaluation.planted import LAYOUT, PlantedStudio
+
+DYADS = 10
+
+
+def provenance(agent: ModelAgent | ReferenceAgent, config_sha: str = "a") -> Provenance:
+    return Provenance(
+        run_id="test",
+        agent=agent.name,
+        checkpoint=None,
+        step=None,
+        level=None,
+        dataset="planted",
+        split="test",
+        seed=0,
+        condition="scripted",
+        code_sha="c",
+        config_sha=config_sha,
+        device="cpu",
+    )
+
+
+def measure(studio: PlantedStudio, out: Path, config_sha: str = "a") -> dict[str, float]:
+    return run_agents(
+        studio,
+        list(AGENTS),
+        out=out,
+        provenance=lambda agent: provenance(agent, config_sha),
+        batch_size=4,
+        workers=1,
+        progress=lambda agent, done, total: None,
+    )
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("evaluation")
+    measure(PlantedStudio(num_dyads=DYADS, films=out / "films"), out)
+    write_json(out / "latency.json", summarise_latency([0.05] * 97 + [0.2] * 3, LAYOUT))
+    write_json(out / "reader.json", {"jaw": 0.97})
+    clip = Media(video_PHWC=np.zeros((10, 8, 8, 3), np.uint8), audio_S=np.zeros(9600, np.float32))
+    write_side_by_side(out / "films" / "d0-a.level3.mp4", clip, clip, LAYOUT)
+    run = out / "runs" / "teacher"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("{}")
+    rows = [{"step": step, "seconds": step * 0.1, "teacher/loss/video": 1 / (step + 1)} for step in range(50)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 51, "tea')
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(out: Path) -> Report:
+    return gather(
+        out,
+        runs=out / "runs",
+        seconds={"teacher": 300.0},
+        hardware={"cpu": "test"},
+        commit="abc",
+        setting="10 planted dyads",
+        seed=0,
+    )
+
+
+def test_planted_responses_come_out(report: Report) -> None:
+    def value(agent: str, metric: str) -> float:
+        found = report.cell(agent, metric).estimate.value
+        assert found is not None
+        return found
+
+    assert value("level2", "nod_response") == pytest.approx(0.7, abs=0.12)
+    assert value("level3", "smile_response") == pytest.approx(0.8, abs=0.1)
+    assert value("level2", "smile_response") == 0
+    assert value("level1", "nod_response") == 0
+    assert value("oracle", "lip_sync_lag_ms") == pytest.approx(40, abs=5)
+    assert value("oracle", "lip_sync_correlation") > 0.8
+    assert report.cell("oracle", "nod_response").n > 50
+
+
+def test_frozen_lip_sync_is_undefined_and_missing_agents_are_unavailable(report: Report, out: Path) -> None:
+    assert report.cell("frozen", "lip_sync_correlation").estimate.value is None
+    assert report.cell("teacher", "nod_response").estimate.value is None
+    assert "not trained" in str(report.cell("teacher", "nod_response").reason)
+    samples = samples_df(out / "rows")
+    assert set(samples[samples.agent == "teacher"].status) == {"unavailable"}
+    assert samples[samples.status != "ok"].value.isna().all()
+
+
+def test_bars_follow_the_numbers(report: Report) -> None:
+    verdicts = {(verdict.agent, verdict.metric): verdict for verdict in report.verdicts}
+    assert verdicts["level2", "nod_response"].passed
+    assert verdicts["level3", "smile_response"].passed
+    assert verdicts["level1", "nod_response"].passed
+    assert verdicts["level3", "lip_sync_lag_ms"].passed
+    assert verdicts["level3", "block_p95_ms"].passed
+    assert verdicts["teacher", "blink_response"].passed is None
+    cells = {(cell.agent, cell.metric): cell for cell in report.cells}
+    swapped = cells | {("level1", "nod_response"): cells["oracle", "nod_response"]}
+    assert {(v.agent, v.metric): v.passed for v in judge(swapped, None)}["level1", "nod_response"] is False
+    deaf = cells | {("level2", "nod_response"): cells["yoked", "nod_response"]}
+    assert {(v.agent, v.metric): v.passed for v in judge(deaf, None)}["level2", "nod_response"] is False
+
+
+def test_summary_has_the_agreed_format(report: Report, tmp_path: Path) -> None:
+    write_summary(report, tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert set(summary) == {"metrics", "latency", "seconds", "hardware", "commit"}
+    for row in summary["metrics"]:
+        assert set(row) == {"agent", "metric", "value", "ci_low", "ci_high", "n", "unit"}
+        if row["value"] is not None:
+            assert row["ci_low"] <= row["value"] <= row["ci_high"]
+    pairs = {(row["agent"], row["metric"]) for row in summary["metrics"]}
+    required = "lip_sync_correlation lip_sync_lag_ms nod_response backchannel_response smile_response blink_response"
+    assert {(agent, metric) for agent in AGENTS for metric in required.split()} <= pairs
+    assert summary["latency"]["block_p95_ms"] == pytest.approx(50, abs=1)
+    assert summary["latency"]["late_blocks"] == 3
+    assert not any(isinstance(value, list) for value in summary["latency"].values())
+    assert summary["seconds"] == {"teacher": 300.0}
+
+
+def test_page_is_complete_and_needs_no_network(report: Report, tmp_path: Path) -> None:
+    write_html(report, tmp_path / "index.html", seed=0)
+    page = (tmp_path / "index.html").read_text()
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+    assert "<link" not in page
+    assert "<script" not in page
+    for agent in AGENTS.values():
+        assert agent.title in page
+    assert page.count("data:video/mp4;base64,") == 1
+    assert page.count("<svg") == 4
+    assert "conversation d0, avatar in the place of a" in page
+    assert "jaw 0.970" in page
+    assert "NaN" not in page
+
+
+def test_equal_media_is_observed_once_and_done_agents_are_skipped(tmp_path: Path) -> None:
+    studio = PlantedStudio(num_dyads=3, films=tmp_path)
+    first = measure(studio, tmp_path)
+    assert "level3_camera_off" in first
+    assert not [asked for asked in studio.asked if asked[0] == "level3_camera_off"]
+    before = (tmp_path / "rows" / "level2.parquet").read_bytes()
+    again = PlantedStudio(num_dyads=3, films=tmp_path)
+    assert measure(again, tmp_path) == {}
+    assert again.asked == []
+    measure(again, tmp_path, config_sha="b")
+    assert len(again.asked) == len(studio.asked)
+    after = samples_df(tmp_path / "rows")
+    assert set(after.config_sha) == {"b"}
+    (tmp_path / "once").mkdir()
+    measure(PlantedStudio(num_dyads=3, films=tmp_path), tmp_path / "once")
+    assert (tmp_path / "once" / "rows" / "level2.parquet").read_bytes() == before
+
+
+def test_model_agents_name_existing_levels() -> None:
+    assert [agent.name for agent in MODEL_AGENTS] == ["level1", "level2", "level3", "level3_camera_off", "teacher"]
+    assert list(AGENTS)[5:] == ["oracle", "delayed_oracle", "yoked", "frozen"]

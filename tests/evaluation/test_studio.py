@@ -1,0 +1,173 @@
+"""Agents in codec space: levels use what they may use, references come from recordings, what is missing is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from avatar_lab.checkpoint import Card, Checkpoint
+from avatar_lab.codec.protocol import State
+from avatar_lab.data.dataset import DyadData
+from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.evaluation.agents import AGENTS
+from avatar_lab.evaluation.conversation import list_conversations
+from avatar_lab.evaluation.generate import Generated, generate
+from avatar_lab.evaluation.reader_quality import r_squared, read_quality
+from avatar_lab.evaluation.references import References, Unavailable
+from avatar_lab.evaluation.studio import Studio
+from avatar_lab.layout import Layout
+from avatar_lab.level import Level
+from avatar_lab.perception.pixel_reader import READ_CHANNELS
+from tests.data.small_dataset import write_dataset
+from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
+from tests.factory import CODEBOOKS, LAYOUT, random_batch, tiny_model
+
+SILENCE_K = torch.zeros(CODEBOOKS, dtype=torch.long)
+
+
+def checkpoint(level: Level = Level.SEE) -> Checkpoint:
+    card = Card(
+        stage="see",
+        sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+        audio_codec="audio",
+        video_codec="video",
+        window_blocks=4,
+    )
+    return Checkpoint(model=tiny_model(level), card=card)
+
+
+def rolled(
+    level: Level, change: Callable[[Tensor], Tensor] | None = None, *, field: str = "", seed: int = 0
+) -> Generated:
+    """A rollout, with one field of the recording changed."""
+    batch = random_batch(num_blocks=5)
+    if change is not None:
+        vars(batch)[field] = change(getattr(batch, field))
+    return generate(checkpoint(), batch, level=level, offline=False, silence_K=SILENCE_K, seed=seed)
+
+
+def test_each_level_depends_on_exactly_its_streams() -> None:
+    for level in Level:
+        reference = rolled(level)
+        heard = rolled(level, lambda x: x.flip(1), field="user_audio_BTK")
+        seen = rolled(level, lambda x: -x, field="user_video_BGU")
+        assert (heard.digests() == reference.digests()) is not level.listens
+        assert (seen.digests() == reference.digests()) is not level.sees
+        assert rolled(level).digests() == reference.digests()
+        assert rolled(level, seed=1).digests() != reference.digests()
+
+
+def test_scripted_speech_is_spoken_and_level_1_is_silent_elsewhere() -> None:
+    batch = random_batch(num_blocks=5)
+    made = generate(checkpoint(), batch, level=Level.TALK, offline=False, silence_K=SILENCE_K, seed=0)
+    num = made.tokens_BAK.shape[1]
+    spoken_BA = batch.script_BE[:, :num]
+    assert torch.equal(made.tokens_BAK[spoken_BA], batch.audio_BEK[:, :num][spoken_BA])
+    assert (made.tokens_BAK[~spoken_BA] == SILENCE_K).all()
+
+
+def test_the_teacher_is_sampled_offline() -> None:
+    batch = random_batch(num_blocks=5)
+    made = generate(checkpoint(), batch, level=Level.SEE, offline=True, silence_K=SILENCE_K, seed=0)
+    assert made.tokens_BAK.shape[1] == 5 * LAYOUT.audio_per_block
+    assert made.latents_BFHWC.shape[1] == 5 * LAYOUT.latents_per_block
+
+
+class QuietAudio(FakeAudio):
+    def decode(self, tokens_BAK: Tensor, state: State = None) -> tuple[Tensor, State]:
+        return torch.zeros(len(tokens_BAK), tokens_BAK.shape[1] * Layout().samples_per_token), state
+
+
+class Brightness:
+    """Every channel is the brightness of the picture."""
+
+    def read(self, frames_PHWC: Tensor) -> Tensor:
+        return (frames_PHWC.float().mean((1, 2, 3)) / 255)[:, None].expand(-1, len(READ_CHANNELS))
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Studio:
+    layout = Layout()
+    write_dataset(tmp_path / "shards", lengths={"d0": 14.0, "d1": 15.0, "d2": 14.0, "short": 9.0})
+    open_data = partial(
+        DyadData, root=tmp_path / "shards", layout=layout, batch_size=1, num_blocks=30, seed=0, split="train"
+    )
+    conversations = list_conversations(open_data(), layout, split="train", num_dyads=3, seconds=12.0)
+    audio_codec, video_codec = QuietAudio(), FakeVideo()
+    return Studio(
+        open_data=open_data,
+        layout=layout,
+        audio_codec=audio_codec,
+        video_codec=video_codec,
+        reader=Brightness(),
+        references=References(
+            layout=layout,
+            audio_codec=audio_codec,
+            video_codec=video_codec,
+            interactions=("d0", "d1", "d2"),
+            recordings=tmp_path,
+        ),
+        checkpoints=tmp_path / "checkpoints",
+        conversations=tuple(conversations),
+        seed=0,
+        films=2,
+        film_seconds=1.0,
+        film_folder=tmp_path / "films",
+    )
+
+
+def test_conversations_are_the_long_enough_ones_from_both_sides(studio: Studio) -> None:
+    assert [conversation.name for conversation in studio.conversations] == [
+        f"d{i}-{side}" for i in range(3) for side in "ab"
+    ]
+    assert {conversation.num_blocks for conversation in studio.conversations} == {37}
+    with pytest.raises(ValueError, match="none of the 4 interactions"):
+        list_conversations(studio.data, studio.layout, split="train", num_dyads=4, seconds=20.0)
+
+
+def test_too_few_dyads_are_said(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:
+    found = list_conversations(studio.data, studio.layout, split="train", num_dyads=4, seconds=12.0)
+    assert len(found) == 6
+    assert "only 3 of 4 dyads" in caplog.text
+
+
+def test_oracle_is_the_recording_and_frozen_stands_still(studio: Studio) -> None:
+    results = studio.perform(AGENTS["oracle"], range(6), frozenset())
+    assert [digest for digest, _ in results] == studio.generate(AGENTS["oracle"], studio.conversations).digests()
+    assert all(observation is not None and observation.jaw_P.std() > 0 for _, observation in results)
+    assert sorted(path.name for path in (studio.film_folder).iterdir()) == ["d0-a.oracle.mp4", "d1-b.oracle.mp4"]
+    for _, observation in studio.perform(AGENTS["frozen"], range(6), frozenset()):
+        assert observation is not None
+        assert observation.jaw_P.std() == 0
+        assert not observation.events
+
+
+def test_media_that_is_known_is_not_decoded_again(studio: Studio) -> None:
+    digests = {digest for digest, _ in studio.perform(AGENTS["frozen"], range(6), frozenset())}
+    assert all(observation is None for _, observation in studio.perform(AGENTS["frozen"], range(6), digests))
+
+
+@pytest.mark.parametrize(("agent", "reason"), [("level1", "level1.safetensors"), ("delayed_oracle", "world.json")])
+def test_what_is_missing_is_said(studio: Studio, agent: str, reason: str) -> None:
+    with pytest.raises(Unavailable, match=reason):
+        studio.perform(AGENTS[agent], range(2), frozenset())
+    assert read_quality(studio, num_conversations=2) is None
+
+
+def test_a_checkpoint_of_other_codecs_is_refused(studio: Studio) -> None:
+    checkpoint(Level.TALK).save(studio.checkpoints / "level1.safetensors")
+    with pytest.raises(ValueError, match="codec"):
+        studio.perform(AGENTS["level1"], range(2), frozenset())
+
+
+def test_r_squared() -> None:
+    true_PC = np.random.default_rng(0).normal(size=(4000, 2))
+    noise = np.random.default_rng(1).normal(size=4000)
+    read_PC = np.stack([true_PC[:, 0], true_PC[:, 1] + 0.5 * noise], 1)
+    assert r_squared(read_PC, true_PC) == pytest.approx([1.0, 0.75], abs=0.02)

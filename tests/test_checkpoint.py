@@ -1,0 +1,113 @@
+"""Checkpoints describe themselves, refuse what does not fit, nest, and need neither Lightning nor Hydra."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from avatar_lab.checkpoint import Card, Checkpoint, at_level, load_checkpoint, weights_sha256
+from avatar_lab.context import block_inputs
+from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.level import Level
+from avatar_lab.rollout.rollout import rollout
+from tests.factory import LAYOUT, context_of, random_batch, tiny_model
+
+CARD = Card(
+    stage="self_forcing",
+    sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+    audio_codec="a" * 16,
+    video_codec="b" * 16,
+    window_blocks=6,
+    metrics={"smile_response": 0.5},
+)
+
+
+def saved(folder: Path, level: Level = Level.SEE) -> Path:
+    path = folder / "level3.safetensors"
+    model = tiny_model(level, dtype=torch.float32)
+    model.warps.audio.sigma_knots.pow_(1.5)
+    Checkpoint(model=model, card=CARD).save(path)
+    return path
+
+
+def test_round_trip_keeps_weights_warps_and_card(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    loaded = load_checkpoint(path, audio_codec="a" * 16, video_codec="b" * 16, stage="self_forcing")
+    assert loaded.card == CARD
+    assert loaded.layout == LAYOUT
+    assert loaded.level is Level.SEE
+    original = tiny_model(Level.SEE, dtype=torch.float32)
+    original.warps.audio.sigma_knots.pow_(1.5)
+    assert weights_sha256(loaded.model) == weights_sha256(original)
+
+
+def test_wrong_stage_codec_and_damage_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    with pytest.raises(ValueError, match="made by stage 'self_forcing', not 'teacher'"):
+        load_checkpoint(path, stage="teacher")
+    with pytest.raises(ValueError, match="train again on data encoded"):
+        load_checkpoint(path, audio_codec="c" * 16)
+    with pytest.raises(ValueError, match="there is no checkpoint"):
+        load_checkpoint(tmp_path / "absent.safetensors")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="damaged"):
+        load_checkpoint(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="not an avatar_lab checkpoint"):
+        load_checkpoint(path)
+
+
+def test_levels_nest_and_a_new_branch_starts_closed() -> None:
+    see = tiny_model(Level.SEE)
+    listen = at_level(see, Level.LISTEN)
+    assert weights_sha256(at_level(see, Level.LISTEN)) == weights_sha256(listen)
+    grown = at_level(listen, Level.SEE)
+    context = context_of(random_batch())
+    options = {"sampler": CARD.sampler, "seed": 0, "conversation_B": torch.arange(2)}
+    low, high = (
+        list(rollout(model, block_inputs(context, LAYOUT), context.anchor, **options)) for model in (listen, grown)
+    )
+    for a, b in zip(low, high, strict=True):
+        assert torch.equal(a.clean.video_BFHWC, b.clean.video_BFHWC)
+
+
+def test_lineage_grows_by_stage_and_weights() -> None:
+    parent = Checkpoint(model=tiny_model(Level.LISTEN), card=replace(CARD, stage="autoregressive", lineage=("x:1",)))
+    card = parent.descend(stage="initialise")
+    assert card.stage == "initialise"
+    assert card.lineage == ("x:1", f"autoregressive:{weights_sha256(parent.model)[:16]}")
+    assert card.metrics == {}
+
+
+PROGRAM = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("lightning", "hydra", "omegaconf", "wandb", "webdataset"):
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Block())
+import torch
+from avatar_lab.checkpoint import load_checkpoint
+from avatar_lab.context import block_inputs
+from avatar_lab.rollout.rollout import rollout
+import avatar_lab.rollout.session
+from tests.factory import context_of, random_batch
+from pathlib import Path
+found = load_checkpoint(Path(sys.argv[1]))
+context = context_of(random_batch(dtype=torch.float32))
+blocks = list(rollout(found.model, block_inputs(context, found.layout), context.anchor,
+                      sampler=found.card.sampler, seed=0, conversation_B=torch.arange(2)))
+assert len(blocks) == 6 and torch.isfinite(blocks[-1].clean.video_BFHWC).all()
+"""
+
+
+def test_an_exported_checkpoint_runs_without_lightning_and_hydra(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", PROGRAM, str(saved(tmp_path))], cwd=root, check=True, timeout=120)

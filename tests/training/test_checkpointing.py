@@ -1,0 +1,119 @@
+"""A killed, cut or damaged save never hurts: the newest complete checkpoint loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from avatar_lab.training.checkpointing import CheckpointStore
+from avatar_lab.training.metrics_log import MetricsLog, read_rows
+from avatar_lab.training.randomness import generator_states, restore_generator_states, seed_global_generators
+
+
+def state(step: int) -> dict[str, object]:
+    return {"stage": "toy", "train_step": step, "weights": torch.full((100,), float(step))}
+
+
+def test_newest_is_loaded_and_old_ones_go(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "c", keep=2)
+    assert store.load_latest() is None
+    for step in (1, 2, 3):
+        store.save(state(step), step=step)
+    assert [path.name for path in store.complete()] == ["step_00000002", "step_00000003"]
+    assert (tmp_path / "c" / "latest").read_text() == "step_00000003"
+    loaded = store.load_latest()
+    assert loaded is not None
+    assert torch.equal(loaded["weights"], torch.full((100,), 3.0))
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flip", "gone"])
+def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: str) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    store.save(state(1), step=1)
+    path = store.save(state(2), step=2) / "state.pt"
+    content = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes({"cut": content[:-1], "empty": b"", "flip": content}[damage])
+    loaded = store.load_latest()
+    assert loaded is not None
+    assert loaded["train_step"] == 1
+
+
+def test_all_damaged_is_an_error(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    (store.save(state(1), step=1) / "state.pt").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"all 1 checkpoints .* are damaged"):
+        store.load_latest()
+
+
+def test_a_process_killed_while_saving_leaves_the_one_before(tmp_path: Path) -> None:
+    """The child dies after the state was written but before the folder gets its name."""
+    program = (
+        "import os, pathlib, sys, torch\n"
+        "from avatar_lab.training import checkpointing\n"
+        "store = checkpointing.CheckpointStore(pathlib.Path(sys.argv[1]), keep=2)\n"
+        "store.save({'stage': 'toy', 'train_step': 1}, step=1)\n"
+        "checkpointing.write_atomically = lambda *a: os._exit(9)\n"
+        "store.save({'stage': 'toy', 'train_step': 2}, step=2)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], timeout=120)
+    assert done.returncode == 9
+    store = CheckpointStore(tmp_path, keep=2)
+    assert any(path.name.startswith(".step_00000002") for path in tmp_path.iterdir())
+    loaded = store.load_latest()
+    assert loaded is not None
+    assert loaded["train_step"] == 1
+
+
+def test_saving_the_same_step_again_replaces_it(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=1)
+    store.save(state(5), step=5)
+    store.save(state(5) | {"more": 1}, step=5)
+    loaded = store.load_latest()
+    assert loaded is not None
+    assert loaded["more"] == 1
+
+
+def test_foreign_objects_do_not_load(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=1)
+    store.save({"stage": "toy", "path": Path("x")}, step=1)
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        store.load_latest()
+
+
+def test_log_rewinds_to_the_checkpoint(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    for step in (1, 2, 3):
+        log.write({"step": step, "seconds": 10.0 * step, "loss": float("nan") if step == 2 else 1.0})
+    assert log.rewind(2) == 20.0
+    rows = read_rows(log.path)
+    assert [row["step"] for row in rows] == [1, 2]
+    assert rows[1]["loss"] is None
+
+
+def test_a_line_cut_short_is_ignored_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"st')
+    assert read_rows(path) == [{"step": 1}]
+    path.write_text('{"st\n{"step": 2}\n')
+    with pytest.raises(ValueError, match="line 1"):
+        read_rows(path)
+
+
+def test_generator_states_survive_a_weights_only_file(tmp_path: Path) -> None:
+    import random
+
+    import numpy as np
+
+    seed_global_generators(seed=1, step=2, rank=0)
+    torch.save(generator_states(), tmp_path / "s.pt")
+    drawn = (torch.randn(3).tolist(), np.random.rand(), random.random())  # noqa: NPY002
+    restore_generator_states(torch.load(tmp_path / "s.pt", weights_only=True))
+    assert drawn == (torch.randn(3).tolist(), np.random.rand(), random.random())  # noqa: NPY002

@@ -1,0 +1,83 @@
+"""What a run writes besides checkpoints: rows for sinks, sample media, offline wandb."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from avatar_lab.layout import Layout
+from avatar_lab.training.fit import Fit, Machine
+from avatar_lab.training.metrics_log import read_rows
+from avatar_lab.training.optimizer import AdamW
+from avatar_lab.training.wandb_sink import WandbSink
+from tests.factory import LAYOUT
+from tests.training.stages import NUM_BLOCKS, STAGES, RandomDyads
+from tests.training.test_resume import toy_data
+from tests.training.toy import ToyStage
+
+MACHINE = Machine(accelerator="cpu")
+
+
+class Recorder:
+    """A metric sink and a sample writer that remember what they were given."""
+
+    def __init__(self) -> None:
+        self.rows: list[Mapping[str, float]] = []
+        self.config: Mapping[str, Any] = {}
+        self.finished = False
+        self.artefacts: list[Mapping[str, Any]] = []
+
+    def start(self, *, folder: Path, config: Mapping[str, Any]) -> None:
+        self.config = config
+
+    def finish(self) -> None:
+        self.finished = True
+
+    def write(self, row: Mapping[str, float]) -> None:
+        self.rows.append(row)
+
+
+class Film(Recorder):
+    def write(self, *, artefacts: Mapping[str, Any], folder: Path) -> None:  # type: ignore[override]
+        self.artefacts.append(artefacts)
+        torch.randn(5)  # whatever a writer draws must not reach training
+        (folder / "film.txt").write_text("made")
+
+
+def test_sinks_get_every_row_and_samples_come_at_the_end(tmp_path: Path) -> None:
+    sink, film = Recorder(), Film()
+    adamw = AdamW(lr=1e-2)
+    fit = Fit(steps=5, optimizers={"student": adamw, "critic": adamw}, log_every_steps=2, sinks={"here": sink})
+    run = {"layout": Layout(), "seed": 0, "machine": MACHINE, "config": {"a": 1}}
+    fit.run(stage=ToyStage(), data=toy_data(), out=tmp_path / "a", samples=film, **run)
+    assert [row["step"] for row in sink.rows] == [2, 4, 5]
+    assert sink.rows == read_rows(tmp_path / "a" / "metrics.jsonl")
+    assert (sink.config, sink.finished) == ({"a": 1}, True)
+    assert (tmp_path / "a" / "samples" / "step_00000005" / "film.txt").exists()
+    assert list(film.artefacts[0]) == ["student"]
+
+
+def test_dialogue_hours_count_what_was_seen(tmp_path: Path) -> None:
+    fit = Fit(steps=3, optimizers={"teacher": AdamW(lr=1e-3)}, log_every_steps=1)
+    stage = STAGES["teacher"](tmp_path)
+    fit.run(stage=stage, data=RandomDyads(), layout=LAYOUT, out=tmp_path / "a", seed=0, machine=MACHINE)
+    row = read_rows(tmp_path / "a" / "metrics.jsonl")[-1]
+    window = NUM_BLOCKS * float(LAYOUT.block_seconds)
+    assert row["dialogue_hours"] == pytest.approx(3 * 2 * window / 3600)
+    assert {"teacher/loss/audio", "teacher/loss/video", "teacher/lr", "teacher/grad_norm"} <= row.keys()
+
+
+@pytest.mark.ci
+def test_wandb_works_offline_and_keeps_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    sink = WandbSink()
+    sink.start(folder=tmp_path, config={"steps": 1})
+    sink.write({"step": 1, "loss": 2.0})
+    sink.finish()
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or b"x" * 40 not in path.read_bytes()

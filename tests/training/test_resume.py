@@ -1,0 +1,60 @@
+"""Promise: stopping at a step and going on gives the bits of an uninterrupted run, for every stage."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from avatar_lab.layout import Layout
+from avatar_lab.training.datamodule import MapBatches
+from avatar_lab.training.fit import Fit
+from avatar_lab.training.optimizer import AdamW, Cosine
+from tests.factory import LAYOUT
+from tests.training.resume import STEPS, assert_exact_resume
+from tests.training.stages import STAGES, RandomDyads
+from tests.training.toy import ToyItems, ToyStage
+
+ADAMW = AdamW(lr=1e-2, schedule=Cosine(warmup_steps=2))
+
+
+def toy_fit() -> Fit:
+    return Fit(steps=STEPS, optimizers={"student": ADAMW, "critic": ADAMW}, ema_decay=0.9, log_every_steps=5)
+
+
+def toy_data() -> MapBatches:
+    return MapBatches(dataset=ToyItems(), batch_size=8)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_toy_stage(tmp_path: Path, num_workers: int, number: signal.Signals) -> None:
+    assert_exact_resume(
+        stage=ToyStage,
+        data=toy_data,
+        fit=toy_fit(),
+        layout=Layout(),
+        out=tmp_path,
+        num_workers=num_workers,
+        number=number,
+    )
+
+
+@pytest.mark.parametrize("interrupt_at", range(0, STEPS - 1, 3))
+def test_any_step(tmp_path: Path, interrupt_at: int) -> None:
+    assert_exact_resume(
+        stage=ToyStage, data=toy_data, fit=toy_fit(), layout=Layout(), out=tmp_path, interrupt_at=interrupt_at
+    )
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage(tmp_path: Path, name: str) -> None:
+    trained = STAGES[name](tmp_path).trained
+    assert_exact_resume(
+        stage=lambda: STAGES[name](tmp_path),
+        data=RandomDyads,
+        fit=Fit(steps=STEPS, optimizers=dict.fromkeys(trained, ADAMW), ema_decay=0.9, log_every_steps=5),
+        layout=LAYOUT,
+        out=tmp_path,
+    )

@@ -1,0 +1,144 @@
+"""Recordings on disk: readable by the real readers, as long as the layout says, restartable, fast."""
+
+from __future__ import annotations
+
+import json
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from avatar_lab.event_types import from_table
+from avatar_lab.layout import Layout
+from avatar_lab.world.dialogue import SIDES
+from avatar_lab.world.graph import world_v1
+from avatar_lab.world.record import read_dialogue, recording_paths, render_person, write_dataset, write_recording
+from avatar_lab.world.simulate import simulate
+
+GRAPH = world_v1()
+
+
+def _second_layout() -> Layout:
+    return Layout(fps=Fraction(30), block_seconds=Fraction(2, 5), user_seconds=Fraction(16, 5))
+
+
+@pytest.mark.parametrize("layout", [Layout(), _second_layout()], ids=["25fps", "30fps"])
+def test_media_are_readable_and_as_long_as_the_layout_says(tmp_path: Path, layout: Layout) -> None:
+    dialogue = simulate(0, 3.5, graph=GRAPH, layout=layout)
+    paths = write_recording(dialogue, tmp_path, layout)
+    assert sorted(tmp_path.iterdir()) == sorted(paths), "no temporary file stays"
+    blocks = layout.num_blocks(3.5)
+    for i, side in enumerate(SIDES):
+        with av.open(str(tmp_path / f"{dialogue.interaction}_speaker{i + 1}.mp4")) as container:
+            stream = container.streams.video[0]
+            assert stream.codec_context.name == "h264"
+            assert stream.codec_context.pix_fmt == "yuv420p"
+            assert stream.average_rate == layout.fps
+            frames = list(container.decode(stream))
+        seconds = [frame.time for frame in frames]
+        np.testing.assert_allclose(seconds, np.arange(len(frames)) / float(layout.fps), atol=1e-4)
+        decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in frames]).astype(float)
+        drawn, sound = render_person(
+            dialogue.persons[side], dialogue.tracks[side], layout, dialogue.noise.generator("sound", side)
+        )
+        assert decoded.shape == drawn.shape == (blocks * layout.frames_per_block, 64, 64, 3)
+        assert 10 * np.log10(255**2 / ((decoded - drawn) ** 2).mean()) > 32
+        wav, rate = soundfile.read(tmp_path / f"{dialogue.interaction}_speaker{i + 1}.wav", dtype="float32")
+        assert rate == layout.sample_rate
+        assert len(wav) == blocks * layout.samples_per_block
+        np.testing.assert_allclose(wav, sound, atol=1e-4)
+
+
+def test_decord_reads_the_same_frames(tmp_path: Path) -> None:
+    decord = pytest.importorskip("decord")
+    dialogue = simulate(1, 4, graph=GRAPH)
+    path = write_recording(dialogue, tmp_path, Layout())[0]
+    reader = decord.VideoReader(str(path))
+    with av.open(str(path)) as container:
+        expected = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    assert len(reader) == len(expected)
+    for index in (len(expected) - 1, 0, 57):
+        assert np.abs(reader[index].asnumpy().astype(int) - expected[index]).mean() < 2
+
+
+def test_sound_can_be_put_into_the_video(tmp_path: Path) -> None:
+    layout = Layout()
+    path = write_recording(simulate(1, 4, graph=GRAPH), tmp_path, layout, sound_in_video=True)[0]
+    with av.open(str(path)) as container:
+        rows = [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
+        assert container.streams.audio[0].rate == layout.sample_rate
+    wav, _ = soundfile.read(path.with_suffix(".wav"), dtype="float32")
+    heard = np.concatenate(rows)
+    hop = layout.samples_per_token // 8
+    length = min(len(heard), len(wav)) // hop * hop
+    energy = [np.square(x[:length]).reshape(-1, hop).mean(1) for x in (heard, wav)]
+    lag = [np.corrcoef(np.roll(energy[0], shift), energy[1])[0, 1] for shift in range(-8, 9)]
+    assert max(lag) > 0.95
+    assert abs(int(np.argmax(lag)) - 8) <= 2, "sound and picture start together"
+
+
+def test_events_and_header_round_trip(tmp_path: Path) -> None:
+    layout = Layout()
+    dialogue = simulate(4, 20, graph=GRAPH, held_out=True)
+    *_, events, header = write_recording(dialogue, tmp_path, layout)
+    assert tuple(from_table(pq.read_table(events))) == dialogue.events
+    assert read_dialogue(header, GRAPH, layout).events == dialogue.events
+    assert json.loads(header.read_text())["participants"]["a"] == dialogue.persons["a"].name
+    with pytest.raises(ValueError, match="another layout or version"):
+        read_dialogue(header, GRAPH.without(["smile_to_smile"]), layout)
+    with pytest.raises(ValueError, match="another layout"):
+        write_recording(dialogue, tmp_path, _second_layout())
+
+
+def test_a_dataset_is_restartable_and_deterministic(tmp_path: Path) -> None:
+    names = write_dataset(tmp_path / "x", num_dialogues=3, seconds=2.0, seed=2, held_out=True, workers=1)
+    assert len(set(names)) == 3
+    files = [path for name in names for path in recording_paths(name, tmp_path / "x")]
+    assert all(path.exists() for path in files)
+    stamps = {path: path.stat().st_mtime_ns for path in files}
+    missing = files[1]
+    content = missing.read_bytes()
+    missing.unlink()
+    reports: list[tuple[int, int]] = []
+    again = write_dataset(
+        tmp_path / "x",
+        num_dialogues=3,
+        seconds=2.0,
+        seed=2,
+        held_out=True,
+        workers=1,
+        progress=lambda done, total: reports.append((done, total)),
+    )
+    assert again == names
+    assert reports == [(1, 3), (2, 3), (3, 3)]
+    assert missing.read_bytes() == content
+    untouched = [path for path in files if names[0] not in path.name]
+    assert all(path.stat().st_mtime_ns == stamps[path] for path in untouched)
+    with pytest.raises(ValueError, match="another world"):
+        write_dataset(tmp_path / "x", num_dialogues=3, seconds=3.0, seed=2, held_out=True, workers=1)
+    with pytest.raises(ValueError, match="num_dialogues"):
+        write_dataset(tmp_path / "x", num_dialogues=0, seconds=3.0, seed=2, held_out=True, workers=1)
+
+
+@pytest.mark.ci
+def test_workers_write_the_same_files(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        write_dataset(tmp_path / str(workers), num_dialogues=2, seconds=2.0, seed=0, held_out=False, workers=workers)
+    for path in (tmp_path / "1").iterdir():
+        assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes(), path.name
+
+
+def test_rendering_is_much_faster_than_real_time(tmp_path: Path) -> None:
+    write_recording(simulate(9, 1, graph=GRAPH), tmp_path, Layout())
+    seconds = 20.0
+    best = 0.0
+    for seed in (10, 11):
+        begin = time.process_time()
+        write_recording(simulate(seed, seconds, graph=GRAPH), tmp_path, Layout())
+        best = max(best, seconds / (time.process_time() - begin))
+    assert best > 8, f"both people with mp4 and wav at {best:.1f} x real time on one core; the bar is 20"
