@@ -14,7 +14,8 @@ from avatar_lab.objective.losses import Losses
 from avatar_lab.perception.pixel_reader import READ_CHANNELS
 from avatar_lab.world.tracks import FACE_CHANNELS
 
-_COLUMNS = [FACE_CHANNELS.index(name) for name in READ_CHANNELS]
+READ_COLUMNS = [FACE_CHANNELS.index(name) for name in READ_CHANNELS]
+"""Where the read channels stand among the face channels."""
 
 
 class TrainableReader(Protocol):
@@ -40,6 +41,6 @@ class PixelReaderObjective:
     def __call__(self, net: TrainableReader, batch: dict[str, Tensor], rng: torch.Generator) -> Losses:
         frames_BPHWC, face_BPT = batch["frames"], batch["face"]
         read_BPR = net(frames_BPHWC.flatten(0, 1)).float().unflatten(0, frames_BPHWC.shape[:2])
-        error_BPR = read_BPR - face_BPT[..., _COLUMNS] / net.unit_R
+        error_BPR = read_BPR - face_BPT[..., READ_COLUMNS] / net.unit_R
         terms = {name: error_BPR[..., i].square().mean(1) for i, name in enumerate(READ_CHANNELS)}
         return Losses(terms=terms, weights=self.weights)

@@ -95,7 +95,7 @@ class PixelReader(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, frames_PHWC: Tensor) -> Tensor:
-        """uint8 frames (P, H, W, 3) to channels (P, R) divided by ``unit_R``, with gradients."""
+        """Frames (P, H, W, 3) in [0, 255] to channels (P, R) divided by ``unit_R``, with gradients."""
         size = self.frame_size
         if frames_PHWC.ndim != 4 or frames_PHWC.shape[1:] != (size, size, 3):
             raise ValueError(f"frames have shape {tuple(frames_PHWC.shape)}; expected (frames, {size}, {size}, 3)")

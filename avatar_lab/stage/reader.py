@@ -65,6 +65,6 @@ class ReaderStage:
     def _through_codec(self, frames_BPHWC: Tensor, rng: torch.Generator) -> Tensor:
         codec: Any = self.roles[CODEC]
         latents_BFHWC, _ = codec.encode(frames_BPHWC)
-        level_B1111 = torch.rand((len(latents_BFHWC), 1, 1, 1, 1), generator=rng, device=latents_BFHWC.device)
-        noise = torch.randn(latents_BFHWC.shape, generator=rng, device=latents_BFHWC.device)
+        level_B1111 = torch.rand((len(latents_BFHWC), 1, 1, 1, 1), generator=rng).to(latents_BFHWC.device)
+        noise = torch.randn(latents_BFHWC.shape, generator=rng).to(latents_BFHWC.device)
         return codec.decode(latents_BFHWC + self.max_noise * level_B1111 * noise)[0]

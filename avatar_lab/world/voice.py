@@ -131,10 +131,13 @@ def _add_pulses(
     rows = np.arange(len(voice_RQ), dtype=np.float64)
     cycles = np.cumsum(voice_RQ[:, F0].astype(np.float64)) / VOICE_RATE
     pulses = np.arange(np.floor(cycles[-1])) + 1.0
-    when = np.interp(pulses + voice.jitter * rng.standard_normal(len(pulses)), cycles, rows)
+    # One row per pulse: what comes later does not change the noise of earlier pulses, so do() stays exact in the sound.
+    wobble_P2 = rng.standard_normal((len(pulses), 2))
+    when = np.interp(pulses + voice.jitter * wobble_P2[:, 0], cycles, rows)
     # phase is known at the end of a row, its other values hold for the middle
     amplitude = np.interp(when + 0.5, rows, voice_RQ[:, VOICED] * voice_RQ[:, ENERGY])
     sounding = amplitude > _AUDIBLE
+    shimmer = 1 + 0.03 * wobble_P2[sounding, 1]
     when, amplitude = when[sounding], amplitude[sounding]
     if not len(when):
         return
@@ -149,7 +152,6 @@ def _add_pulses(
     start = np.floor(position).astype(np.int64)
     fraction = np.floor((position - start) * _SUBSAMPLES).astype(np.int64)
     response = _unit_energy(_tract(voice, at_pulse, sample_rate, bins) * subsample[fraction])
-    shimmer = 1 + 0.03 * rng.standard_normal(len(when))
     gain = HARMONIC_LEVEL * voice.loudness * amplitude * shimmer * np.sqrt(sample_rate / at_pulse[:, F0])
     fade = np.minimum(1, np.arange(bins, 0, -1) / (0.2 * bins)).astype(np.float32)
     shapes = fft.irfft(response, bins, axis=1) * (gain[:, None] * fade).astype(np.float32)
