@@ -192,13 +192,13 @@ class TinyVideo(nn.Module):
         weight_file.save_weights(path, self.config, self)
 
     @classmethod
-    def load(cls, path: Path | None = None) -> TinyVideo:
+    def load(cls, path: Path | str | None = None) -> TinyVideo:
         """The shipped codec, or the one saved at ``path``, in evaluation mode.
 
         Raises:
             ValueError: the file is missing or damaged, or its fingerprint does not match its content.
         """
-        path = SHIPPED_WEIGHTS if path is None else path
+        path = SHIPPED_WEIGHTS if path is None else Path(path)
         config, state, recorded = weight_file.read_weights(path)
         codec = cls(**config)
         codec.load_state_dict(state)

@@ -47,7 +47,7 @@ def summarise_latency(block_seconds: list[float], layout: Layout) -> dict[str, A
         "block_budget_ms": budget * 1000,
         "real_time_factor": sum(timed) / (len(timed) * float(layout.block_seconds)),
         "blocks": len(timed),
-        "late_blocks": sum(seconds > budget for seconds in timed),
+        "late_blocks": sum(bool(seconds > budget) for seconds in timed),
         "threads": torch.get_num_threads(),
         "block_ms": [round(seconds * 1000, 3) for seconds in timed],
     }

@@ -55,7 +55,7 @@ class ResponseCurve:
     controls_D: Array
 
     def excess(self) -> Array:
-        """Rate after cues minus mean rate around matched moments, per second, (N,)."""
+        """Rate around cues minus the rate after matched moments, per second, (N,)."""
         cue_N = self.cue_counts_DN.sum(0) / max(self.cues_D.sum(), 1) / CURVE_BIN
         return cue_N - self._base()
 
@@ -70,7 +70,10 @@ class ResponseCurve:
         return low_N - self._base(), high_N - self._base()
 
     def _base(self) -> float:
-        return float(self.control_counts_DN.mean(1).sum() / max(self.controls_D.sum(), 1) / CURVE_BIN)
+        """Rate in the response window after matched moments; outside it, responses to neighbouring cues come in."""
+        bins_N = curve_bins()
+        within_N = (bins_N > WINDOW[0] - CURVE_BIN / 2) & (bins_N + CURVE_BIN < WINDOW[1] + CURVE_BIN / 2)
+        return float(self.control_counts_DN[:, within_N].mean(1).sum() / max(self.controls_D.sum(), 1) / CURVE_BIN)
 
 
 def forest_figure(cells: Sequence[AgentMetric], metrics: Sequence[str], agents: Sequence[str]) -> str:

@@ -53,7 +53,7 @@ def _sections(report: Report, seed: int) -> Iterator[str]:
     )
     yield _section(
         "When does it react?",
-        "Onsets per second around the user's cue, minus those around matched moments without a cue. The shaded window "
+        "Onsets per second around the user's cue, minus those after matched moments without a cue. The shaded window "
         "is where responses are counted; a rise before 0 would be a reaction that precedes its cue.",
         response_figure(
             {METRICS[m].title: [c for c in report.curves[m] if c.agent in DRAWN] for m in panels}, seed=seed

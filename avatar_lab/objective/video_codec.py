@@ -41,7 +41,7 @@ class VideoCodecObjective:
         outlier: weight of the fourth moment of the latents, which keeps them near a Gaussian.
         hint: weight of the squared error of the codec's hint head against ``batch["face"]``; 0 where faces are unknown.
         hint_units: typical deviation of each face channel.
-        readable: weight of the squared error of what ``reader`` reads from the reconstruction against ``batch["face"]``.
+        readable: weight of the squared error of what ``reader`` reads in the result against ``batch["face"]``.
         reader: a pixel reader trained on uncompressed frames; stays frozen.
         pixel_noise: deviation of noise on what the reader sees, in grey levels, so that the codec cannot please it by
             patterns too faint to see.
@@ -95,7 +95,7 @@ class VideoCodecObjective:
             terms["hint"] = self._hint_error(output.hints_BPT, batch["face"])
         if self.reader is not None:
             terms["readable"] = self._reading_error(self.reader, output.frames_BPHWC, batch["face"], rng)
-        for name in self.weights.keys() - terms.keys():
+        for name in [name for name in self.weights if name not in terms]:
             terms[name] = self._TERMS[name](error, output.latents_BFCHW)
         # peak-to-peak is 2 in [-1, 1]
         psnr = -10 * (terms["squared"].detach() / 4).log10().mean()

@@ -117,13 +117,13 @@ class PixelReader(nn.Module):
         weight_file.save_weights(path, self.config, self)
 
     @classmethod
-    def load(cls, path: Path | None = None) -> PixelReader:
+    def load(cls, path: Path | str | None = None) -> PixelReader:
         """The shipped reader, or the one saved at ``path``, in evaluation mode.
 
         Raises:
             ValueError: the file is missing or damaged, or its fingerprint does not match its content.
         """
-        path = SHIPPED_WEIGHTS if path is None else path
+        path = SHIPPED_WEIGHTS if path is None else Path(path)
         config, state, recorded = weight_file.read_weights(path)
         reader = cls(**config)
         reader.load_state_dict(state)

@@ -117,4 +117,4 @@ def test_order_of_agents_through_codecs_and_pixels() -> None:
             media = decode(tokens_BAK[0], latents_BFHWC[0], audio_codec=audio_codec, video_codec=video_codec)
             return observe(media, judged, reader=reader, layout=LAYOUT)
 
-    check_order(results(12, through_codecs), reach=0.4)
+    check_order(results(24, through_codecs), reach=0.4)

@@ -131,7 +131,7 @@ def test_rendering_is_fast() -> None:
 
 
 def test_random_motion_covers_every_range() -> None:
-    clips = [random_face_tracks(np.random.default_rng(seed), 250, 25.0) for seed in range(20)]
+    clips = [random_face_tracks(np.random.default_rng(seed), 250, 25.0) for seed in range(80)]
     low, high = np.concatenate(clips).min(0), np.concatenate(clips).max(0)
     for name, least, most in zip(FACE_CHANNELS, low, high, strict=True):
         span = {"yaw": 45, "pitch": 35, "roll": 20, "lean": 1.8, "gaze_x": 1.8, "gaze_y": 1.8}.get(name, 0.95)

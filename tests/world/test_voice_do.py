@@ -1,4 +1,4 @@
-"""An intervention on the voice leaves the sound before it as it was: noise belongs to pulses, not to a running count."""
+"""An intervention on the voice leaves the sound before it as it was: noise belongs to pulses, not to a count."""
 
 from __future__ import annotations
 
