@@ -68,6 +68,7 @@ class EvaluateConfig:
     num_dyads: int
     seconds: float
     seed: int
+    offline_dyads: int | None
     batch_size: int
     workers: int
     films: int
@@ -107,6 +108,7 @@ def run(config: EvaluateConfig) -> None:
             out=Path(config.out),
             provenance=partial(provenance, config, data),
             batch_size=config.batch_size,
+            offline_dyads=config.offline_dyads,
             workers=config.workers,
             progress=progress.update,
         )
@@ -178,6 +180,8 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: ModelAgent | Refer
         "layout": config.layout,
         "recordings": config.recordings is not None and Path(config.recordings).is_dir(),
     } | {name: vars(config)[name] for name in ("split", "num_dyads", "seconds", "seed", "films", "film_seconds")}
+    if isinstance(agent, ModelAgent) and agent.offline:
+        settings["offline_dyads"] = config.offline_dyads
     return Provenance(
         run_id=Path(config.out).name,
         agent=agent.name,

@@ -76,7 +76,7 @@ def gather(
         agents=agents,
         cells=cells,
         verdicts=judge({(cell.agent, cell.metric): cell for cell in cells}, latency),
-        curves=response_curves(out, agents),
+        curves=response_curves(out, samples),
         latency=latency,
         losses={} if runs is None else loss_curves(runs),
         films=list_films(out / "films"),
@@ -100,18 +100,20 @@ def write_summary(report: Report, folder: Path) -> None:
     write_json(folder / "bars.json", [vars(verdict) for verdict in report.verdicts])
 
 
-def response_curves(out: Path, agents: tuple[str, ...]) -> dict[str, list[ResponseCurve]]:
-    """Event-locked curves by response; agents without events are left out."""
+def response_curves(out: Path, samples: pd.DataFrame) -> dict[str, list[ResponseCurve]]:
+    """Event-locked curves by response, over the samples in which each agent was judged."""
     cues = json.loads((out / "cues.json").read_text())
-    events = {}
-    for agent in agents:
+    curves: dict[str, list[ResponseCurve]] = {response.metric: [] for response in RESPONSES}
+    for agent in AGENTS:
         path = out / "events" / f"{agent}.parquet"
-        if path.is_file():
-            events[agent] = pq.read_table(path, columns=["interaction", "type", "start"]).to_pandas()
-    return {
-        response.metric: [response_curve(agent, response, cues, table) for agent, table in events.items()]
-        for response in RESPONSES
-    }
+        judged = set(samples[samples.agent == agent].sample_id) & set(cues)
+        if not judged or not path.is_file():
+            continue
+        events = pq.read_table(path, columns=["interaction", "type", "start"]).to_pandas()
+        own_cues = {name: cue for name, cue in cues.items() if name in judged}
+        for response in RESPONSES:
+            curves[response.metric].append(response_curve(agent, response, own_cues, events))
+    return curves
 
 
 def response_curve(agent: str, response: Response, cues: dict[str, Any], events: pd.DataFrame) -> ResponseCurve:

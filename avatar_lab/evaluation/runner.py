@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
+from avatar_lab.data.schema import SIDES
 from avatar_lab.evaluation.agents import AGENTS, ModelAgent, ReferenceAgent
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.cues import CueTimes
@@ -43,6 +44,7 @@ def run_agents(
     out: Path,
     provenance: Callable[[ModelAgent | ReferenceAgent], Provenance],
     batch_size: int,
+    offline_dyads: int | None,
     workers: int,
     progress: Progress,
 ) -> dict[str, float]:
@@ -51,6 +53,7 @@ def run_agents(
     Args:
         provenance: the shared columns of an agent's rows; equal ``config_sha`` means that it is done.
         batch_size: conversations per task.
+        offline_dyads: judge agents that do not stream, which are slow, on the first so many dyads only.
     """
     cues = [conversation_cues(conversation, seed=studio.seed) for conversation in studio.conversations]
     write_cues(out / "cues.json", studio.conversations, cues)
@@ -64,19 +67,29 @@ def run_agents(
                 log.info("%s is measured already", name)
                 continue
             start = time.perf_counter()
+            conversations = conversations_of(AGENTS[name], studio, offline_dyads)
             try:
-                observations = _observe_all(pool, name, studio, batch_size, progress, seen)
+                observations = _observe_all(pool, name, len(conversations), batch_size, progress, seen)
             except Unavailable as error:
                 log.warning("%s is unavailable: %s", name, error)
                 write_rows(path, _unavailable(str(error)), shared)
                 continue
-            write_events(out / "events" / f"{name}.parquet", studio.conversations, observations)
+            write_events(out / "events" / f"{name}.parquet", conversations, observations)
             rows = []
-            for conversation, observation, own_cues in zip(studio.conversations, observations, cues, strict=True):
+            for conversation, observation, own_cues in zip(conversations, observations, cues, strict=False):
                 rows += measure(conversation, observation, own_cues, studio.layout)
             write_rows(path, rows, shared)
             seconds[name] = time.perf_counter() - start
     return seconds
+
+
+def conversations_of(
+    agent: ModelAgent | ReferenceAgent, studio: Studio, offline_dyads: int | None
+) -> tuple[Conversation, ...]:
+    """The conversations in which an agent is judged: all, or those of the first ``offline_dyads`` dyads."""
+    if offline_dyads is None or not (isinstance(agent, ModelAgent) and agent.offline):
+        return studio.conversations
+    return studio.conversations[: offline_dyads * len(SIDES)]
 
 
 def is_done(path: Path, shared: Provenance) -> bool:
@@ -122,13 +135,12 @@ def _unavailable(reason: str) -> list[Measurement]:
 def _observe_all(
     pool: _Pool,
     name: str,
-    studio: Studio,
+    total: int,
     batch_size: int,
     progress: Progress,
     seen: dict[str, Observation],
 ) -> list[Observation]:
-    """Observations of one agent in the order of the conversations; ``seen`` (by digest of the media) grows."""
-    total = len(studio.conversations)
+    """Observations of one agent in the first ``total`` conversations; ``seen`` (by digest of the media) grows."""
     tasks = [range(start, min(start + batch_size, total)) for start in range(0, total, batch_size)]
     found: dict[int, Observation] = {}
     progress(name, 0, total)

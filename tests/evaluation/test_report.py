@@ -14,8 +14,9 @@ from avatar_lab.evaluation.bars import judge
 from avatar_lab.evaluation.film import write_side_by_side
 from avatar_lab.evaluation.latency import summarise_latency
 from avatar_lab.evaluation.media import Media
-from avatar_lab.evaluation.report import Report, gather, write_summary
+from avatar_lab.evaluation.report import Report, gather, response_curves, write_summary
 from avatar_lab.evaluation.report_html import write_html
+from avatar_lab.evaluation.responses import curve_bins
 from avatar_lab.evaluation.rows import Provenance, samples_df
 from avatar_lab.evaluation.runner import run_agents
 from avatar_lab.evaluation.summary import write_json
@@ -48,6 +49,7 @@ def measure(studio: PlantedStudio, out: Path, config_sha: str = "a") -> dict[str
         out=out,
         provenance=lambda agent: provenance(agent, config_sha),
         batch_size=4,
+        offline_dyads=2,
         workers=1,
         progress=lambda agent, done, total: None,
     )
@@ -104,6 +106,19 @@ def test_frozen_lip_sync_is_undefined_and_missing_agents_are_unavailable(report:
     samples = samples_df(out / "rows")
     assert set(samples[samples.agent == "teacher"].status) == {"unavailable"}
     assert samples[samples.status != "ok"].value.isna().all()
+
+
+def test_curves_are_of_the_judged_samples_and_rise_after_the_cue(out: Path) -> None:
+    samples = samples_df(out / "rows")
+    first = samples[samples.dyad_id.isin(["d0", "d1"])]
+    whole, part = (response_curves(out, rows)["nod_response"] for rows in (samples, first))
+    assert [curve.agent for curve in whole] == [agent for agent in AGENTS if agent != "teacher"]
+    listener, partial = (next(c for c in curves if c.agent == "level2") for curves in (whole, part))
+    assert partial.cues_D.sum() < listener.cues_D.sum()
+    assert len(partial.cues_D) == 2
+    excess_N, bins_N = listener.excess(), curve_bins()
+    assert 0.4 <= bins_N[excess_N.argmax()] <= 1.2
+    assert abs(excess_N[bins_N < -0.5]).max() < 0.3 * excess_N.max()
 
 
 def test_bars_follow_the_numbers(report: Report) -> None:

@@ -20,6 +20,7 @@ from avatar_lab.evaluation.conversation import list_conversations
 from avatar_lab.evaluation.generate import Generated, generate
 from avatar_lab.evaluation.reader_quality import r_squared, read_quality
 from avatar_lab.evaluation.references import References, Unavailable
+from avatar_lab.evaluation.runner import conversations_of
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
@@ -158,6 +159,12 @@ def test_what_is_missing_is_said(studio: Studio, agent: str, reason: str) -> Non
     with pytest.raises(Unavailable, match=reason):
         studio.perform(AGENTS[agent], range(2), frozenset())
     assert read_quality(studio, num_conversations=2) is None
+
+
+def test_slow_agents_may_be_judged_on_fewer_dyads(studio: Studio) -> None:
+    assert conversations_of(AGENTS["teacher"], studio, 2) == studio.conversations[:4]
+    assert conversations_of(AGENTS["teacher"], studio, None) == studio.conversations
+    assert conversations_of(AGENTS["level3"], studio, 2) == studio.conversations
 
 
 def test_a_checkpoint_of_other_codecs_is_refused(studio: Studio) -> None:
