@@ -18,11 +18,13 @@ from avatar_lab.evaluation.studio import Studio
 from avatar_lab.perception.pixel_reader import READ_CHANNELS
 from avatar_lab.world.tracks import FACE_CHANNELS
 
+STILL = 1e-3
+"""Channels whose truth varies less than this have nothing to be read."""
 COLUMNS = [FACE_CHANNELS.index(name) for name in READ_CHANNELS]
 
 
-def read_quality(studio: Studio, *, num_conversations: int) -> dict[str, float] | None:
-    """R squared by channel over the oracle's decoded frames; ``None`` where the truth is not known."""
+def read_quality(studio: Studio, *, num_conversations: int) -> dict[str, float | None] | None:
+    """R squared by channel over the oracle's decoded frames; ``None`` where the truth is not known or does not move."""
     numbers = range(min(num_conversations, len(studio.conversations)))
     conversations = [studio.conversations[number] for number in numbers]
     try:
@@ -36,11 +38,14 @@ def read_quality(studio: Studio, *, num_conversations: int) -> dict[str, float] 
             frames_PHWC = torch.from_numpy(studio.decode(tokens_AK, latents_FHWC).video_PHWC)
             read.append(studio.reader.read(frames_PHWC).double().numpy())
             true.append(tracks.face_TP[: len(frames_PHWC), COLUMNS].astype(np.float64))
-    score_C = r_squared(np.concatenate(read), np.concatenate(true))
-    return dict(zip(READ_CHANNELS, score_C.round(4).tolist(), strict=True))
+    scores = r_squared(np.concatenate(read), np.concatenate(true))
+    return dict(zip(READ_CHANNELS, scores, strict=True))
 
 
-def r_squared(read_PC: Array, true_PC: Array) -> Array:
-    """1 - residual over total variance, per channel."""
-    residual_C = ((read_PC - true_PC) ** 2).sum(0)
-    return 1 - residual_C / ((true_PC - true_PC.mean(0)) ** 2).sum(0).clip(1e-12)
+def r_squared(read_PC: Array, true_PC: Array) -> list[float | None]:
+    """1 - residual over total variance per channel; ``None`` for a channel that does not move."""
+    residual_C, spread_C = ((read_PC - true_PC) ** 2).mean(0), true_PC.var(0)
+    return [
+        round(float(1 - residual / spread), 4) if spread > STILL**2 else None
+        for residual, spread in zip(residual_C, spread_C, strict=True)
+    ]

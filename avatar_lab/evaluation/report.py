@@ -41,7 +41,7 @@ class Report:
     latency: dict[str, Any] | None
     losses: dict[str, dict[str, tuple[Array, Array]]]
     films: dict[str, dict[str, Path]]
-    reader: dict[str, float] | None
+    reader: dict[str, float | None] | None
     seconds: dict[str, float]
     hardware: dict[str, Any]
     commit: str | None

@@ -71,8 +71,8 @@ def _header(report: Report) -> str:
     met = sum(bool(verdict.passed) for verdict in judged)
     return (
         f"<header><h1>Does the avatar talk, listen and see?</h1><p>{escape(report.setting)}. "
-        f"{met} of {len(judged)} bars met. All numbers are read from decoded pixels and waveforms on held-out people; "
-        "the embedded world shows wiring and learnability, not human likeness.</p></header>"
+        f"{met} of {len(judged)} bars met. All numbers are read from decoded pixels and waveforms; the "
+        "embedded world shows wiring and learnability, not human likeness.</p></header>"
     )
 
 
@@ -130,7 +130,10 @@ def _reader(report: Report) -> str:
     """How far numbers from pixels can be trusted."""
     if report.reader is None:
         return ""
-    scores = ", ".join(f"{escape(name)} {value:.3f}" for name, value in report.reader.items())
+    scores = ", ".join(
+        f"{escape(name)} " + ("undefined (still)" if value is None else f"{value:.3f}")
+        for name, value in report.reader.items()
+    )
     return f"<p class='legend'><b>Pixel reader</b>, R&sup2; on decoded frames against the world's truth: {scores}.</p>"
 
 

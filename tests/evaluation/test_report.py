@@ -60,7 +60,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("evaluation")
     measure(PlantedStudio(num_dyads=DYADS, films=out / "films"), out)
     write_json(out / "latency.json", summarise_latency([0.05] * 97 + [0.2] * 3, LAYOUT))
-    write_json(out / "reader.json", {"jaw": 0.97})
+    write_json(out / "reader.json", {"jaw": 0.97, "lean": None})
     clip = Media(video_PHWC=np.zeros((10, 8, 8, 3), np.uint8), audio_S=np.zeros(9600, np.float32))
     write_side_by_side(out / "films" / "d0-a.level3.mp4", clip, clip, LAYOUT)
     run = out / "runs" / "teacher"
@@ -164,7 +164,7 @@ def test_page_is_complete_and_needs_no_network(report: Report, tmp_path: Path) -
     assert page.count("data:video/mp4;base64,") == 1
     assert page.count("<svg") == 4
     assert "conversation d0, avatar in the place of a" in page
-    assert "jaw 0.970" in page
+    assert "jaw 0.970, lean undefined" in page
     assert "NaN" not in page
 
 

@@ -178,3 +178,4 @@ def test_r_squared() -> None:
     noise = np.random.default_rng(1).normal(size=4000)
     read_PC = np.stack([true_PC[:, 0], true_PC[:, 1] + 0.5 * noise], 1)
     assert r_squared(read_PC, true_PC) == pytest.approx([1.0, 0.75], abs=0.02)
+    assert r_squared(read_PC, np.ones_like(true_PC)) == [None, None]
