@@ -88,19 +88,19 @@ def results(num_dyads: int, watch: Watch) -> dict[str, dict[str, float]]:
     return {name: pooled(own) for name, own in rows.items()}
 
 
-def check_order(found: dict[str, dict[str, float]], *, reach: float, chance: float) -> None:
+def check_order(found: dict[str, dict[str, float]], *, reach: float) -> None:
     for name in ("nod", "backchannel", "smile"):
         assert found["oracle"][name] > reach, (name, found)
         assert found["delayed_oracle"][name] > 0.8 * found["oracle"][name], (name, found)
-        assert abs(found["yoked"][name]) < chance, (name, found)
+        assert abs(found["yoked"][name]) < 0.2, (name, found)
         assert found["frozen"][name] == 0, (name, found)
-    assert abs(found["oracle"]["blink"]) < chance, found
+    assert abs(found["oracle"]["blink"]) < 0.15, found
     assert found["oracle"]["lip_sync"] > found["frozen"]["lip_sync"]
     assert found["yoked"]["lip_sync"] > 0.8 * found["oracle"]["lip_sync"], "a yoked agent speaks its own script"
 
 
 def test_order_of_agents_with_a_perfect_reader() -> None:
-    check_order(results(16, from_tracks), reach=0.5, chance=0.2)
+    check_order(results(16, from_tracks), reach=0.5)
 
 
 @pytest.mark.ci
