@@ -5,8 +5,12 @@ Groups become objects through ``construct.build``, which knows neither Hydra nor
 
 from __future__ import annotations
 
+import logging
+import os
 import re
-from collections.abc import Sequence
+import sys
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -21,6 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 from avatar_lab.construct import nearest
 
 CONFIG_MODULE = "configs"
+log = logging.getLogger(__name__)
+
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 """What composing a config may raise; :func:`sentence` says it in one line."""
 
@@ -91,3 +97,20 @@ def sentence(error: Exception) -> str:
         names = choices(missing[1])
         return f"there is no {missing[1]}={missing[2]}{nearest(missing[2], names)}; there are {', '.join(names)}"
     return f"{line}; see all keys with --cfg job, and prefix + to set an argument that no yaml lists"
+
+
+def run_task(task: Callable[[], None]) -> None:
+    """Run a Hydra entry point: errors in what the user gave are one sentence and exit code 2, anything else keeps its
+    traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions reach us; Hydra would print them its own way
+    try:
+        task()
+    except COMPOSITION_ERRORS as error:
+        log.error("error: %s", sentence(error))
+        sys.exit(2)
+    except ValueError as error:
+        if os.environ.get("AVATAR_LAB_TRACEBACK"):
+            traceback.print_exc()
+        log.error("error: %s (AVATAR_LAB_TRACEBACK=1 shows where)", error)
+        sys.exit(2)

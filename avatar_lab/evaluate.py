@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -21,7 +19,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from avatar_lab.config import COMPOSITION_ERRORS, CONFIG_MODULE, sentence
+from avatar_lab.config import CONFIG_MODULE, run_task
 from avatar_lab.construct import build, nearest
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.schema import file_sha256
@@ -252,19 +250,8 @@ def _task(node: DictConfig) -> None:
 
 
 def main() -> None:
-    """Entry point; errors in what the user gave are one sentence, anything else keeps its traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        _task()
-    except COMPOSITION_ERRORS as error:
-        log.error("error: %s", sentence(error))
-        sys.exit(2)
-    except ValueError as error:
-        if os.environ.get("AVATAR_LAB_TRACEBACK"):
-            raise
-        log.error("error: %s (AVATAR_LAB_TRACEBACK=1 shows where)", error)
-        sys.exit(2)
+    """Entry point."""
+    run_task(_task)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ Media goes in block by block, as from a camera and a microphone; the avatar's bl
 from __future__ import annotations
 
 import logging
-import os
-import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from avatar_lab.checkpoint import load_checkpoint
 from avatar_lab.codec.protocol import AudioCodec
-from avatar_lab.config import COMPOSITION_ERRORS, CONFIG_MODULE, sentence
+from avatar_lab.config import CONFIG_MODULE, run_task
 from avatar_lab.construct import build, nearest
 from avatar_lab.data.windows import voice_start
 from avatar_lab.evaluation.film import write_side_by_side
@@ -129,19 +127,8 @@ def _task(node: DictConfig) -> None:
 
 
 def main() -> None:
-    """Entry point; errors in what the user gave are one sentence, anything else keeps its traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        _task()
-    except COMPOSITION_ERRORS as error:
-        log.error("error: %s", sentence(error))
-        sys.exit(2)
-    except ValueError as error:
-        if os.environ.get("AVATAR_LAB_TRACEBACK"):
-            raise
-        log.error("error: %s (AVATAR_LAB_TRACEBACK=1 shows where)", error)
-        sys.exit(2)
+    """Entry point."""
+    run_task(_task)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
-import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from avatar_lab.config import COMPOSITION_ERRORS, CONFIG_MODULE, RunConfig, sentence
+from avatar_lab.config import CONFIG_MODULE, RunConfig, run_task
 from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.dry_run import describe
@@ -127,19 +125,8 @@ def _task(node: DictConfig) -> None:
 
 
 def main() -> None:
-    """Entry point; errors in what the user gave are one sentence, anything else keeps its traceback."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions reach us; Hydra would print them its own way
-    try:
-        _task()
-    except COMPOSITION_ERRORS as error:
-        log.error("error: %s", sentence(error))
-        sys.exit(2)
-    except ValueError as error:
-        if os.environ.get("AVATAR_LAB_TRACEBACK"):
-            traceback.print_exc()
-        log.error("error: %s (AVATAR_LAB_TRACEBACK=1 shows where)", error)
-        sys.exit(2)
+    """Entry point."""
+    run_task(_task)
 
 
 if __name__ == "__main__":
