@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from avatar_lab.config import RunConfig
-from avatar_lab.run_folder import write_artefacts
+from avatar_lab.run_folder import signed, write_artefacts
 from avatar_lab.train import build_stage, shared_objects
 from avatar_lab.training.restore import latest_roles
 
@@ -41,7 +41,7 @@ def export(run: Path, folder: Path) -> None:
     config = RunConfig(**yaml.safe_load(path.read_text()))
     stage = build_stage(config, shared_objects(config))
     roles, step = latest_roles(stage=stage, out=run)
-    for name in write_artefacts(folder, stage.export(roles)):
+    for name in write_artefacts(folder, signed(run, stage.export(roles))):
         log.info("%s: step %d of %d", folder / name, step, config.training["steps"])
 
 

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,10 @@ from typing import Any, Protocol
 
 import yaml
 
+from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.config import RunConfig
+from avatar_lab.data.schema.index import DatasetInfo
+from avatar_lab.training.metrics_log import read_rows
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +33,8 @@ class Artefact(Protocol):
     def save(self, path: Path) -> None: ...
 
 
-def claim(out: Path, config: RunConfig) -> None:
-    """Make ``out`` the folder of this run, or recognise it as such.
+def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None:
+    """Make ``out`` the folder of this run on ``data``, or recognise it as such.
 
     Raises:
         ValueError: the folder belongs to a run with another layout, codec, model, stage, data or seed.
@@ -51,12 +54,46 @@ def claim(out: Path, config: RunConfig) -> None:
             log.info("config changed since the last start: %s", change)
     path.write_text(yaml.safe_dump(now, sort_keys=False))
     with (out / "starts.jsonl").open("a") as file:
-        file.write(json.dumps(provenance()) + "\n")
+        file.write(json.dumps(provenance() | {"data": None if data is None else terms(data)}) + "\n")
+
+
+def terms(data: DatasetInfo) -> dict[str, Any]:
+    """What a prepared data set is and what it may be used for."""
+    return {
+        "content_hash": data.content_hash,
+        "licences": sorted(data.licenses),
+        "non_commercial": data.non_commercial,
+    }
+
+
+def signed(run: Path, artefacts: Mapping[str, Any]) -> dict[str, Any]:
+    """``artefacts`` of ``run`` with its commit, the licences of its data and its last metrics on their cards.
+
+    A ban on commercial use is inherited from every ancestor.
+    """
+    start = json.loads((run / "starts.jsonl").read_text().splitlines()[-1])
+    rows = read_rows(run / "metrics.jsonl") if (run / "metrics.jsonl").exists() else []
+    metrics = {name: value for name, value in rows[-1].items() if "/" in name and value is not None} if rows else {}
+    data = start["data"] or {"licences": [], "non_commercial": False}
+
+    def sign(artefact: Any) -> Any:
+        if not isinstance(artefact, Checkpoint):
+            return artefact
+        card = replace(
+            artefact.card,
+            metrics=metrics,
+            commit=start["commit"],
+            data_licence=", ".join(data["licences"]) or artefact.card.data_licence,
+            non_commercial=data["non_commercial"] or artefact.card.non_commercial,
+        )
+        return replace(artefact, card=card)
+
+    return {name: sign(artefact) for name, artefact in artefacts.items()}
 
 
 def finish(out: Path, artefacts: Mapping[str, Any], *, steps: int) -> None:
     """Write the artefacts, then ``done.json``."""
-    written = write_artefacts(out, artefacts)
+    written = write_artefacts(out, signed(out, artefacts))
     (out / "done.json").write_text(json.dumps({"steps": steps, "artefacts": written} | provenance(), indent=1))
 
 

@@ -95,7 +95,8 @@ def run(config: RunConfig) -> int:
     fit, machine = build(config.training), build(config.cluster["machine"])
     samples = None if config.samples is None else build(chosen("samples", config.samples), **shared)
     out = Path(config.out)
-    claim(out, config)  # only now: a config that cannot be built leaves no trace
+    # only now: a config that cannot be built leaves no trace
+    claim(out, config, data.info if isinstance(data, DyadData) else None)
     result = fit.run(
         stage=stage,
         data=data,

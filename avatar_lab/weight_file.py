@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -79,3 +79,36 @@ def check_fingerprint(path: Path, recorded: str, actual: str) -> None:
         raise ValueError(
             f"{path} is corrupt: fingerprint {actual} differs from the recorded {recorded}; restore the file"
         )
+
+
+class ShippedNetwork(nn.Module):
+    """A network that travels with the package as one small file; ``config`` holds its constructor's arguments."""
+
+    file: ClassVar[str]
+    """Name of the shipped file."""
+    config: Config
+
+    @classmethod
+    def shipped_weights(cls) -> Path:
+        return Path(__file__).parent / "weights" / cls.file
+
+    def fingerprint(self) -> str:
+        return fingerprint(self.config, self)
+
+    def save(self, path: Path) -> None:
+        """Write configuration and weights (parameters in half precision)."""
+        save_weights(path, self.config, self)
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> Self:
+        """The shipped network, or the one saved at ``path``, frozen and in evaluation mode.
+
+        Raises:
+            ValueError: the file is missing or damaged, or its fingerprint does not match its content.
+        """
+        path = cls.shipped_weights() if path is None else Path(path)
+        config, state, recorded = read_weights(path)
+        network = cls(**config)
+        network.load_state_dict(state)
+        check_fingerprint(path, recorded, network.fingerprint())
+        return network.eval().requires_grad_(False)

@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatar_lab import weight_file
 from avatar_lab.codebook import Codebook
 from avatar_lab.codec.acoustic_features import AcousticFeatures
 from avatar_lab.codec.causal_conv import CausalConv, CausalStack
@@ -25,8 +25,7 @@ from avatar_lab.codec.protocol import AudioSpec, State
 from avatar_lab.codec.vector_quantizer import ResidualVectorQuantizer
 from avatar_lab.codec.vocoder import Vocoder, VocoderState
 from avatar_lab.layout import Layout
-
-SHIPPED_WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny_audio.safetensors"
+from avatar_lab.weight_file import ShippedNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +45,10 @@ class DecoderState:
     vocoder: VocoderState
 
 
-class TinyAudio(nn.Module):
+class TinyAudio(ShippedNetwork):
     """Implements :class:`avatar_lab.codec.protocol.AudioCodec`; widths are free so that tests can be small."""
+
+    file = "tiny_audio.safetensors"
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class TinyAudio(nn.Module):
             num_codebooks=self.codebook.num_codebooks,
             codebook_size=self.codebook.size,
             embedding_width=self.codebook.width,
-            fingerprint="meta" if self.read_out.weight.is_meta else weight_file.fingerprint(self.config, self),
+            fingerprint="meta" if self.read_out.weight.is_meta else self.fingerprint(),
         )
 
     @property
@@ -215,21 +216,8 @@ class TinyAudio(nn.Module):
         )
 
     # Files -----------------------------------------------------------------------------------------------------------
-    def save(self, path: Path) -> None:
-        """Write configuration and weights (parameters in half precision)."""
-        weight_file.save_weights(path, self.config, self)
-
     @classmethod
-    def load(cls, path: Path | None = None) -> TinyAudio:
-        """The shipped codec, or the one saved at ``path``, frozen and in evaluation mode.
-
-        Raises:
-            ValueError: the file is missing or damaged, or its fingerprint does not match its content.
-        """
-        path = SHIPPED_WEIGHTS if path is None else path
-        config, state, recorded = weight_file.read_weights(path)
-        codec = cls(**config)
-        codec.load_state_dict(state)
-        weight_file.check_fingerprint(path, recorded, codec.spec.fingerprint)
+    def load(cls, path: Path | str | None = None) -> Self:
+        codec = super().load(path)
         Codebook(codec.codebook.tables_KVD)  # refuses tables from which tokens cannot be read back
-        return codec.eval().requires_grad_(False)
+        return codec

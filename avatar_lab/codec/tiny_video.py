@@ -11,16 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from avatar_lab import weight_file
 from avatar_lab.codec.protocol import State, VideoSpec
 from avatar_lab.codec.video_network import FrameDecoder, FrameEncoder
-
-SHIPPED_WEIGHTS = Path(__file__).parents[1] / "weights" / "tiny_video.safetensors"
+from avatar_lab.weight_file import ShippedNetwork
 
 _COLOURS = 3
 _VARIANCE_FLOOR = 1e-5
@@ -38,7 +35,7 @@ class Reconstruction:
     """Facts per frame as named by the hint head, if there is one."""
 
 
-class TinyVideo(nn.Module):
+class TinyVideo(ShippedNetwork):
     """Causal convolutional autoencoder; implements ``VideoCodec``.
 
     Args:
@@ -53,6 +50,7 @@ class TinyVideo(nn.Module):
         momentum: share of the newest batch in the running channel statistics while training.
     """
 
+    file = "tiny_video.safetensors"
     latent_mean_C: Tensor
     latent_std_C: Tensor
 
@@ -137,7 +135,7 @@ class TinyVideo(nn.Module):
                 grid_width=self.grid_size,
                 channels=self.channels,
                 warm_latents=1,
-                fingerprint=weight_file.fingerprint(self.config, self),
+                fingerprint=self.fingerprint(),
             )
             self._spec = (versions, spec)
         return self._spec[1]
@@ -185,25 +183,6 @@ class TinyVideo(nn.Module):
             hints_BPT = self.hint(summary_BFC[:, 1:]).unflatten(2, (self.frames_per_latent, -1)).flatten(1, 2)
         frames, _ = self._synthesise(decoded_from, None)
         return Reconstruction(frames_BPHWC=frames, latents_BFCHW=latents_BFCHW, hints_BPT=hints_BPT)
-
-    # Files -----------------------------------------------------------------------------------------------------------
-    def save(self, path: Path) -> None:
-        """Write configuration and weights (parameters in half precision)."""
-        weight_file.save_weights(path, self.config, self)
-
-    @classmethod
-    def load(cls, path: Path | str | None = None) -> TinyVideo:
-        """The shipped codec, or the one saved at ``path``, in evaluation mode.
-
-        Raises:
-            ValueError: the file is missing or damaged, or its fingerprint does not match its content.
-        """
-        path = SHIPPED_WEIGHTS if path is None else Path(path)
-        config, state, recorded = weight_file.read_weights(path)
-        codec = cls(**config)
-        codec.load_state_dict(state)
-        weight_file.check_fingerprint(path, recorded, codec.spec.fingerprint)
-        return codec.eval().requires_grad_(False)
 
     # Parts -----------------------------------------------------------------------------------------------------------
     def _analyse(self, frames_BPHWC: Tensor, state: State) -> tuple[Tensor, State]:

@@ -49,7 +49,8 @@ def judge(cells: Cells, latency: dict[str, float] | None) -> list[Verdict]:
         rule = f"upper limit <= {FORBIDDEN_LIMIT:g} (cannot perceive the cue)"
         verdicts.append(_single(cells, agent, metric, rule, _forbidden))
     for agent in MODELS:
-        verdicts.append(_single(cells, agent, "blink_response", f"within +-{CONTROL_LIMIT:g} (no edge)", _control))
+        rule = f"interval within +-{CONTROL_LIMIT:g} (no edge)"
+        verdicts.append(_single(cells, agent, "blink_response", rule, _control))
     for agent in MODELS:
         verdicts.append(_lip_sync(cells, agent))
         verdicts.append(_single(cells, agent, "lip_sync_lag_ms", f"|lag| <= {LAG_LIMIT_MS:g} ms", _lag))
@@ -89,24 +90,23 @@ def _lip_sync(cells: Cells, agent: str) -> Verdict:
     return Verdict(agent=agent, metric=metric, rule=rule, observed=observed, passed=passed)
 
 
-def _single(cells: Cells, agent: str, metric: str, rule: str, test: Callable[[float, float], bool]) -> Verdict:
-    """A bar on one cell alone; ``test`` gets its value and upper limit."""
+def _single(cells: Cells, agent: str, metric: str, rule: str, test: Callable[[float, float, float], bool]) -> Verdict:
+    """A bar on one cell alone; ``test`` gets its value and the limits of its interval."""
     cell = cells.get((agent, metric))
     if cell is None or cell.estimate.value is None or cell.estimate.low is None or cell.estimate.high is None:
         return Verdict(agent=agent, metric=metric, rule=rule, observed="undefined", passed=None)
-    value, high = cell.estimate.value, cell.estimate.high
-    low = cell.estimate.low
+    value, low, high = cell.estimate.value, cell.estimate.low, cell.estimate.high
     observed = f"{value:.3g}, interval {low:.3g} ... {high:.3g}"
-    return Verdict(agent=agent, metric=metric, rule=rule, observed=observed, passed=test(value, high))
+    return Verdict(agent=agent, metric=metric, rule=rule, observed=observed, passed=test(value, low, high))
 
 
-def _forbidden(value: float, high: float) -> bool:
+def _forbidden(value: float, low: float, high: float) -> bool:
     return high <= FORBIDDEN_LIMIT
 
 
-def _control(value: float, high: float) -> bool:
-    return abs(value) <= CONTROL_LIMIT
+def _control(value: float, low: float, high: float) -> bool:
+    return low >= -CONTROL_LIMIT and high <= CONTROL_LIMIT
 
 
-def _lag(value: float, high: float) -> bool:
+def _lag(value: float, low: float, high: float) -> bool:
     return abs(value) <= LAG_LIMIT_MS

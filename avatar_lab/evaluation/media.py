@@ -14,6 +14,7 @@ from torch import Tensor
 
 from avatar_lab.codec.protocol import AudioCodec, State, VideoCodec
 from avatar_lab.layout import Layout
+from avatar_lab.precision import fast_products
 
 LATENTS_PER_PIECE = 16
 
@@ -50,6 +51,6 @@ def _decode_video(latents_FHWC: Tensor, video_codec: VideoCodec) -> NDArray[np.u
 
 
 def _decode_piece(codec: VideoCodec, latents_BFHWC: Tensor, state: State) -> tuple[NDArray[np.uint8], State]:
-    with torch.inference_mode():
+    with torch.inference_mode(), fast_products(latents_BFHWC.device.type):
         frames_BPHWC, state = codec.decode(latents_BFHWC, state)
     return frames_BPHWC[0].numpy(), state

@@ -25,6 +25,7 @@ from avatar_lab.events.smiles import detect_smiles
 from avatar_lab.events.vad import detect_speech
 from avatar_lab.layout import Layout
 from avatar_lab.perception.pixel_reader import READ_CHANNELS
+from avatar_lab.precision import fast_products
 
 
 class Reader(Protocol):
@@ -51,7 +52,8 @@ class Observation:
 
 def observe(media: Media, conversation: Conversation, *, reader: Reader, layout: Layout) -> Observation:
     """Read the pixels, then detect events in the curves and the waveform."""
-    channels_PC = reader.read(torch.from_numpy(media.video_PHWC)).double().numpy()
+    with fast_products("cpu"):
+        channels_PC = reader.read(torch.from_numpy(media.video_PHWC)).double().numpy()
     return observe_channels(channels_PC, media.audio_S, conversation, layout)
 
 

@@ -55,8 +55,8 @@ def stream_rotations(layout: Layout, stream: Stream, index_M: Tensor, head_width
 
 
 def rotate(x_BHNC: Tensor, table_NP2: Tensor) -> Tensor:
-    """Rotate neighbouring channel pairs of (B, heads, N, head width) by the table's angles."""
-    table = table_NP2.to(x_BHNC.dtype)
-    cos, sin = table[..., 0], table[..., 1]
-    even, odd = x_BHNC.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+    """Rotate neighbouring channel pairs of (B, heads, N, head width) by the table's angles, as one complex product."""
+    exact = x_BHNC if x_BHNC.dtype in (torch.float32, torch.float64) else x_BHNC.float()
+    pairs = torch.view_as_complex(exact.unflatten(-1, (-1, 2)))
+    turn = torch.view_as_complex(table_NP2.to(exact.dtype).contiguous())
+    return torch.view_as_real(pairs * turn).flatten(-2).to(x_BHNC.dtype)

@@ -8,18 +8,14 @@ mouth, smile, nods and leans in generated pixels.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from avatar_lab import weight_file
+from avatar_lab.weight_file import ShippedNetwork
 
 READ_CHANNELS = ("jaw", "smile", "pitch", "yaw", "lean", "blink", "gaze_x", "brow")
 """Columns of ``PixelReader.read``; units as in the world's tracks (angles in degrees, pitch positive = chin down)."""
-
-SHIPPED_WEIGHTS = Path(__file__).parents[1] / "weights" / "pixel_reader.safetensors"
 
 _UNIT = {"jaw": 0.3, "smile": 0.3, "pitch": 10.0, "yaw": 15.0, "lean": 0.6, "blink": 0.35, "gaze_x": 0.6, "brow": 0.3}
 """Typical deviation of each channel, so that the network's outputs are of order one."""
@@ -49,7 +45,7 @@ class AttentivePool(nn.Module):
         return (weight_PKS @ values_PSC).flatten(1)
 
 
-class PixelReader(nn.Module):
+class PixelReader(ShippedNetwork):
     """Frame to face channels.
 
     Args:
@@ -60,6 +56,7 @@ class PixelReader(nn.Module):
         hidden: width of the head.
     """
 
+    file = "pixel_reader.safetensors"
     unit_R: Tensor
 
     def __init__(
@@ -111,24 +108,6 @@ class PixelReader(nn.Module):
             return self.unit_R.new_zeros(0, len(READ_CHANNELS))
         parts = [self(frames_PHWC[i : i + _BATCH]) for i in range(0, len(frames_PHWC), _BATCH)]
         return torch.cat(parts) * self.unit_R
-
-    def save(self, path: Path) -> None:
-        """Write configuration and weights (parameters in half precision)."""
-        weight_file.save_weights(path, self.config, self)
-
-    @classmethod
-    def load(cls, path: Path | str | None = None) -> PixelReader:
-        """The shipped reader, or the one saved at ``path``, in evaluation mode.
-
-        Raises:
-            ValueError: the file is missing or damaged, or its fingerprint does not match its content.
-        """
-        path = SHIPPED_WEIGHTS if path is None else Path(path)
-        config, state, recorded = weight_file.read_weights(path)
-        reader = cls(**config)
-        reader.load_state_dict(state)
-        weight_file.check_fingerprint(path, recorded, weight_file.fingerprint(reader.config, reader))
-        return reader.eval().requires_grad_(False)
 
 
 def _convolution(before: int, width: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from torch import nn
 
 from avatar_lab.layout import Layout
+from avatar_lab.precision import fast_bfloat16
 from avatar_lab.stage.protocol import Stage
 from avatar_lab.training import distributed
 from avatar_lab.training.callbacks import Checkpoints, Clock, Resume, Samples, WriteMetrics
@@ -36,8 +38,16 @@ class Machine:
     devices: int = 1
     num_nodes: int = 1
     precision: str = "32-true"
+    """As in Lightning, or ``auto``: bfloat16 products where the device multiplies them fast, fp32 elsewhere."""
     num_workers: int = 0
     """Loader processes per rank; does not change which batches come."""
+
+    def lightning_precision(self) -> str:
+        """``precision`` with ``auto`` resolved on this machine."""
+        if self.precision != "auto":
+            return self.precision
+        cuda = self.accelerator != "cpu" and torch.cuda.is_available()
+        return "bf16-mixed" if fast_bfloat16("cuda" if cuda else "cpu") else "32-true"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +151,7 @@ def _trainer(machine: Machine, callbacks: list[Callback], out: Path) -> Trainer:
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.num_nodes,
-        precision=machine.precision,  # type: ignore[arg-type]
+        precision=machine.lightning_precision(),  # type: ignore[arg-type]
         max_epochs=1,
         callbacks=callbacks,
         plugins=slurm,

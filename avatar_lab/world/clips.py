@@ -11,8 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from avatar_lab.world.appearance import Appearance
+from avatar_lab.world.dialogue import SIDES
 from avatar_lab.world.face import render_face
+from avatar_lab.world.graph import world_v1
 from avatar_lab.world.random_motion import random_face_tracks
+from avatar_lab.world.simulate import simulate
+
+WORLD_FPS = 25.0
+_WARM_UP_SECONDS = 5.0
 
 
 class FaceClips(Dataset[dict[str, Tensor]]):
@@ -27,15 +33,30 @@ class FaceClips(Dataset[dict[str, Tensor]]):
         seed: training and held-out people differ in this.
         size: pixels per side.
         still_share: share of clips in which nothing moves, as in a reference picture.
+        conversation_share: share of clips that move as in a conversation, where small motions matter; else randomly.
+
+    Raises:
+        ValueError: a length is not positive, or conversations are asked for at a rate other than the world's.
     """
 
     def __init__(
-        self, *, num_clips: int, num_frames: int, fps: float, seed: int, size: int = 64, still_share: float = 0.1
+        self,
+        *,
+        num_clips: int,
+        num_frames: int,
+        fps: float,
+        seed: int,
+        size: int = 64,
+        still_share: float = 0.1,
+        conversation_share: float = 0.0,
     ) -> None:
         if num_clips < 1 or num_frames < 1:
             raise ValueError(f"num_clips {num_clips} and num_frames {num_frames} must be at least 1")
+        if conversation_share and fps != WORLD_FPS:
+            raise ValueError(f"conversations are simulated at {WORLD_FPS:g} fps, not {fps:g}: set conversation_share 0")
         self.num_clips, self.num_frames, self.fps = num_clips, num_frames, fps
         self.seed, self.size, self.still_share = seed, size, still_share
+        self.conversation_share, self._graph = conversation_share, world_v1()
 
     def __len__(self) -> int:
         return self.num_clips
@@ -45,8 +66,16 @@ class FaceClips(Dataset[dict[str, Tensor]]):
             raise IndexError(f"clip {index} of {self.num_clips}")
         rng = np.random.default_rng((self.seed, index))
         person = Appearance.sample(rng)
-        face_PT = random_face_tracks(rng, self.num_frames, self.fps)
+        conversing = self.conversation_share > 0 and rng.random() < self.conversation_share
+        face_PT = self._conversation(rng) if conversing else random_face_tracks(rng, self.num_frames, self.fps)
         if rng.random() < self.still_share:
             face_PT = np.repeat(face_PT[:1], self.num_frames, axis=0)
         frames_PHWC = render_face(person, face_PT, self.size)
         return {"frames": torch.from_numpy(frames_PHWC), "face": torch.from_numpy(face_PT)}
+
+    def _conversation(self, rng: np.random.Generator) -> np.ndarray:
+        """A stretch (P, T) from the middle of a conversation of its own."""
+        seconds = _WARM_UP_SECONDS + self.num_frames / self.fps + 1
+        dialogue = simulate(int(rng.integers(2**31)), seconds, graph=self._graph)
+        start = int(_WARM_UP_SECONDS * self.fps)
+        return dialogue.tracks[rng.choice(SIDES)].face_TP[start : start + self.num_frames].astype(np.float32)

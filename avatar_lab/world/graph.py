@@ -200,7 +200,7 @@ def world_v1() -> Graph:
                 type=kind.NOD, rate=0.7, refractory=2.0, duration=Law(centre=0.85, spread=0.22, low=0.45, high=1.4)
             ),
             Behaviour(
-                type=kind.SMILE, rate=3.6, refractory=3.0, duration=Law(centre=1.8, spread=0.4, low=1.1, high=3.0)
+                type=kind.SMILE, rate=4.8, refractory=3.0, duration=Law(centre=1.8, spread=0.4, low=1.1, high=3.0)
             ),
             Behaviour(
                 type=kind.BLINK, rate=20.0, refractory=0.5, duration=Law(centre=0.18, spread=0.02, low=0.15, high=0.22)

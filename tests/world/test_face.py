@@ -149,3 +149,16 @@ def test_clips_are_a_function_of_seed_and_index() -> None:
     assert not clips[3]["frames"].equal(clips[2]["frames"])
     with pytest.raises(IndexError, match="clip 5 of 5"):
         clips[5]
+
+
+def test_clips_of_conversations_move_less_than_random_ones_and_keep_the_worlds_rate() -> None:
+    sizes = {"num_clips": 24, "num_frames": 12, "seed": 1, "still_share": 0.0}
+    random, talking = (FaceClips(fps=25.0, conversation_share=share, **sizes) for share in (0.0, 1.0))
+    yaw = FACE_CHANNELS.index("yaw")
+    spread = [
+        np.concatenate([clips[i]["face"][:, yaw].numpy() for i in range(24)]).std() for clips in (random, talking)
+    ]
+    assert 0 < spread[1] < 0.6 * spread[0]
+    assert talking[3]["face"].equal(FaceClips(fps=25.0, conversation_share=1.0, **sizes)[3]["face"])
+    with pytest.raises(ValueError, match="simulated at 25 fps, not 30"):
+        FaceClips(fps=30.0, conversation_share=0.5, **sizes)
