@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from avatar_lab.precision import fast_bfloat16
 from avatar_lab.training.optimizer import AdamW
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -27,11 +29,13 @@ def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
+    if fast_bfloat16(matrix.device.type):  # precise enough for directions, as in the reference
+        x = x.bfloat16()
     linear, cubic, quintic = _QUINTIC
     for _ in range(iterations):
         gram = x @ x.T
         x = linear * x + (cubic * gram + quintic * gram @ gram) @ x
-    return x.T if tall else x
+    return (x.T if tall else x).to(matrix.dtype)
 
 
 class MuonOptimizer(torch.optim.Optimizer):
@@ -88,6 +92,8 @@ class Muon(AdamW):
     momentum: float = 0.95
     matrix_names: tuple[str, ...] = ("weight",)
     """Last parts of the names of parameters to orthogonalise, if they have two or more axes."""
+    spared: tuple[str, ...] = ()
+    """Patterns of names that Adam takes all the same: embeddings, and heads over classes."""
 
     def build(self, network: nn.Module) -> MuonOptimizer:  # type: ignore[override]
         """Optimiser over the parameters of ``network`` that require gradients."""
@@ -96,7 +102,13 @@ class Muon(AdamW):
         trained = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
         if not trained:
             raise ValueError("a trained role has no parameter that requires a gradient; freeze fewer or do not list it")
-        matrices = [v for n, v in trained if v.ndim >= 2 and n.rpartition(".")[2] in self.matrix_names]
+        matrices = [
+            value
+            for name, value in trained
+            if value.ndim >= 2
+            and name.rpartition(".")[2] in self.matrix_names
+            and not any(fnmatch(name, pattern) for pattern in self.spared)
+        ]
         chosen = {id(value) for value in matrices}
         vectors = [value for _, value in trained if id(value) not in chosen]
         shared = {"lr": self.lr, "base_lr": self.lr, "weight_decay": self.weight_decay}

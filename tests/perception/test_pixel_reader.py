@@ -1,6 +1,7 @@
 """The pixel reader: interface, files, and what it sees in codec-decoded frames of people never seen."""
 
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,17 @@ def test_channels_are_those_of_the_world() -> None:
     assert set(READ_CHANNELS) <= set(FACE_CHANNELS)
 
 
-def held_out_clips() -> tuple[torch.Tensor, torch.Tensor]:
+@cache
+def held_out_clips(conversation_share: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Frames (B, P, H, W, C) of moving people never trained on, and their true channels (B * P, R)."""
-    clips = FaceClips(num_clips=120, num_frames=8, fps=FPS, seed=HELD_OUT_SEED, still_share=0.0)
+    clips = FaceClips(
+        num_clips=120,
+        num_frames=8,
+        fps=FPS,
+        seed=HELD_OUT_SEED,
+        still_share=0.0,
+        conversation_share=conversation_share,
+    )
     items = [clips[i] for i in range(len(clips))]
     columns = [FACE_CHANNELS.index(name) for name in READ_CHANNELS]
     true_PR = torch.stack([item["face"] for item in items]).flatten(0, 1)[:, columns]
@@ -81,16 +90,32 @@ def test_reads_raw_frames_of_people_never_seen() -> None:
     read_PR = reader.read(frames.flatten(0, 1))
     assert (time.process_time() - start) / len(read_PR) < 2e-3
     reached = dict(zip(READ_CHANNELS, explained_variance(read_PR, true_PR).tolist(), strict=True))
-    for name, recorded in {"jaw": 0.954, "smile": 0.911, "pitch": 0.924, "lean": 0.949, "blink": 0.878}.items():
+    for name, recorded in {"jaw": 0.975, "smile": 0.944, "pitch": 0.951, "lean": 0.969, "blink": 0.928}.items():
         assert reached[name] > recorded - 0.02, (name, reached)
 
 
-@pytest.mark.ci
-@pytest.mark.xfail(strict=True, reason="bar .95 missed: jaw .63, smile .73, pitch .88, lean .93 (experiments/LOG.md)")
-def test_reads_decoded_frames_of_people_never_seen() -> None:
-    frames, true_PR = held_out_clips()
+@cache
+def reached_on_decoded_frames(conversation_share: float) -> dict[str, float]:
+    frames, true_PR = held_out_clips(conversation_share)
     codec = TinyVideo.load()
     decoded, _ = codec.decode(codec.encode(frames)[0])
     read_PR = PixelReader.load().read(decoded.flatten(0, 1))
-    reached = dict(zip(READ_CHANNELS, explained_variance(read_PR, true_PR).tolist(), strict=True))
-    assert all(reached[name] >= 0.95 for name in ("jaw", "smile", "pitch", "lean")), reached
+    return dict(zip(READ_CHANNELS, explained_variance(read_PR, true_PR).tolist(), strict=True))
+
+
+MISSED = pytest.mark.xfail(strict=True, reason="bar .95 missed: jaw .93, smile .945 (experiments/LOG.md, 2026-11-22)")
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize(
+    "channel", [pytest.param("jaw", marks=MISSED), pytest.param("smile", marks=MISSED), "pitch", "lean"]
+)
+def test_reads_decoded_frames_of_people_never_seen(channel: str) -> None:
+    assert reached_on_decoded_frames(0.0)[channel] >= 0.95
+
+
+@pytest.mark.ci
+def test_reads_mouth_and_smile_in_decoded_conversations_of_people_never_seen() -> None:
+    reached = reached_on_decoded_frames(1.0)
+    assert min(reached["jaw"], reached["smile"]) >= 0.94
+    assert reached["pitch"] >= 0.8
