@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 
 COMMANDS = {
@@ -35,6 +36,10 @@ def main() -> None:
         sys.exit(2)
     module_name, _ = COMMANDS[command]
     sys.argv = [f"avatar-lab {command}", *arguments[1:]]
+    started = sys.modules["__main__"]
+    if started.__spec__ is None or started.__spec__.name == __spec__.name:
+        # processes that Lightning starts for further devices repeat ``python -m <this module> <arguments>``
+        started.__spec__ = importlib.util.find_spec(module_name)
     importlib.import_module(module_name).main()
 
 

@@ -25,6 +25,7 @@ from avatar_lab.dry_run import describe
 from avatar_lab.layout import Layout
 from avatar_lab.run_folder import claim, finish
 from avatar_lab.stage.protocol import Stage
+from avatar_lab.training import distributed
 from avatar_lab.training.protocol import BatchSource
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,8 @@ def run(config: RunConfig) -> int:
     )
     if result.exit_code:
         return result.exit_code
-    finish(out, stage.export(result.roles), steps=result.steps_done)
+    if distributed.rank() == 0:
+        finish(out, stage.export(result.roles), steps=result.steps_done)
     return 0
 
 

@@ -66,3 +66,15 @@ def test_refuses_what_it_cannot_do() -> None:
         Muon(lr=0.1, lr_factors={"*": 0.5}).build(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="no parameter"):
         Muon(lr=0.1).build(nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_spared_matrices_get_adams_elementwise_steps() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False))
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    optimizer = Muon(lr=0.1, weight_decay=0.0, spared=("1.*",)).build(net)
+    net(torch.randn(32, 6)).square().mean().backward()
+    optimizer.step()
+    first, second = (p.detach() - b for p, b in zip(net.parameters(), before, strict=True))
+    assert (second.abs() - 0.1).abs().max() < 1e-3  # the first step of Adam is the sign of the gradient
+    assert torch.linalg.svdvals(first).min() > 0.4 * torch.linalg.svdvals(first).max()  # orthogonalised
