@@ -25,17 +25,17 @@ _ADAM_RMS = 0.2
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Matrix with the same singular vectors and all singular values near one (within about a third)."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    """Matrices (..., rows, columns) with the same singular vectors and all singular values near one (within a third)."""
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     if fast_bfloat16(matrix.device.type):  # precise enough for directions, as in the reference
         x = x.bfloat16()
     linear, cubic, quintic = _QUINTIC
     for _ in range(iterations):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = linear * x + (cubic * gram + quintic * gram @ gram) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    return (x.mT if tall else x).to(matrix.dtype)
 
 
 class MuonOptimizer(torch.optim.Optimizer):
@@ -53,21 +53,35 @@ class MuonOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    update = self._matrix_update if group["matrix"] else self._vector_update
-                    parameter.add_(update(parameter, parameter.grad, group), alpha=-group["lr"])
+            trained = [parameter for parameter in group["params"] if parameter.grad is not None]
+            for parameter in trained:
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            if group["matrix"]:
+                self._step_matrices(trained, group)
+            else:
+                for parameter in trained:
+                    parameter.add_(self._vector_update(parameter, parameter.grad, group), alpha=-group["lr"])
         return loss
 
-    def _matrix_update(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
+    def _step_matrices(self, trained: list[Tensor], group: dict[str, Any]) -> None:
+        """All matrices of one shape at once: they are small and many."""
+        shapes: dict[torch.Size, list[Tensor]] = {}
+        for parameter in trained:
+            shapes.setdefault(parameter.flatten(1).shape, []).append(parameter)
+        for shape, parameters in shapes.items():
+            nesterov = torch.stack([self._nesterov(parameter, group) for parameter in parameters])
+            scale = _ADAM_RMS * max(shape) ** 0.5
+            for parameter, update in zip(parameters, orthogonalise(nesterov), strict=True):
+                parameter.add_(update.reshape(parameter.shape), alpha=-group["lr"] * scale)
+
+    def _nesterov(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        """Momentum one step ahead, as a matrix."""
+        assert parameter.grad is not None
         state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"].mul_(group["momentum"]).add_(grad)
-        nesterov = grad.add(momentum, alpha=group["momentum"]).flatten(1)
-        scale = _ADAM_RMS * max(nesterov.shape) ** 0.5
-        return orthogonalise(nesterov).reshape(parameter.shape) * scale
+        momentum = state["momentum"].mul_(group["momentum"]).add_(parameter.grad)
+        return parameter.grad.add(momentum, alpha=group["momentum"]).flatten(1)
 
     def _vector_update(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> Tensor:
         state = self.state[parameter]
