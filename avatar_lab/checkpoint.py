@@ -26,6 +26,8 @@ from avatar_lab.model.dit import JointDiT
 from avatar_lab.model.embedding import CleanHead, VelocityHead
 
 FORMAT = "avatar_lab.checkpoint/1"
+BIDIRECTIONAL_STAGE = "teacher"
+"""The one stage whose model sees its own future; all others are causal."""
 VIDEO_HEADS = {head.__name__: head for head in (CleanHead, VelocityHead)}
 
 

@@ -54,8 +54,8 @@ def _describe_layout(layout: Layout) -> None:
         "layout   block %.0f ms = %d audio tokens + %d latents (%d frames); worst reaction %s",
         1000 * float(layout.block_seconds), layout.audio_per_block, layout.latents_per_block, layout.frames_per_block,
         ", ".join(
-            f"{layout.worst_reaction(stream):.2f} s to {stream.value} (earliest {layout.earliest_reaction(stream):.2f}, "
-            f"mean {layout.mean_reaction(stream):.2f})"
+            f"{layout.worst_reaction(stream):.2f} s to {stream.value} "
+            f"(earliest {layout.earliest_reaction(stream):.2f}, mean {layout.mean_reaction(stream):.2f})"
             for stream in Stream
         ),
     )  # fmt: skip

@@ -38,6 +38,7 @@ from avatar_lab.evaluation.runner import run_agents
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.evaluation.summary import write_json
 from avatar_lab.perception.pixel_reader import PixelReader
+from avatar_lab.precision import fast_bfloat16
 from avatar_lab.run_folder import commit
 from avatar_lab.train import build_layout
 
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 LATENCY_AGENT = "level3"
 READER_CONVERSATIONS = 4
-SETTINGS_VERSION = 1
+SETTINGS_VERSION = 2
 """Raise when a change of code makes old rows wrong."""
 
 
@@ -175,6 +176,8 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: ModelAgent | Refer
         "checkpoint": checkpoint_sha,
         "data": data.info.content_hash,
         "codecs": [data.info.audio_fingerprint, data.info.video_fingerprint],
+        "reader": PixelReader.load().fingerprint(),
+        "fast_products": fast_bfloat16("cpu"),
         "layout": config.layout,
         "recordings": config.recordings is not None and Path(config.recordings).is_dir(),
     } | {name: vars(config)[name] for name in ("split", "num_dyads", "seconds", "seed", "films", "film_seconds")}
@@ -202,11 +205,11 @@ def _latency(config: EvaluateConfig, studio: Studio) -> None:
     agent = AGENTS[LATENCY_AGENT]
     assert isinstance(agent, ModelAgent)
     try:
-        checkpoint = studio.checkpoint(agent.checkpoint)
+        checkpoint = studio.checkpoint(agent)
     except Unavailable as error:
         log.warning("latency is not measured: %s", error)
         return
-    key = file_sha256(Path(config.checkpoints) / f"{agent.checkpoint}.safetensors")
+    key = file_sha256(Path(config.checkpoints) / f"{agent.checkpoint}.safetensors") + f" {config.latency_seconds:g} s"
     if path.is_file() and json.loads(path.read_text()).get("checkpoint_sha256") == key:
         return
     log.info("streaming %g s through a live session", config.latency_seconds)
@@ -221,6 +224,8 @@ def _latency(config: EvaluateConfig, studio: Studio) -> None:
 def _report(config: EvaluateConfig, data: DyadData, *, num_dyads: int, evaluation_seconds: float) -> None:
     seconds: dict[str, float] = {}
     if config.step_seconds is not None:
+        if not Path(config.step_seconds).is_file():
+            raise ValueError(f"step_seconds {config.step_seconds} does not exist: give the file of wall times, or null")
         seconds = json.loads(Path(config.step_seconds).read_text())
     setting = (
         f"{num_dyads} dyads of split {config.split}, {config.seconds:g} s, each person as the avatar once; "

@@ -12,7 +12,7 @@ import torch
 def fast_bfloat16(device: str) -> bool:
     """Whether products in bfloat16 are faster than in fp32 on ``device``, a type such as ``cpu`` or ``cuda``."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     abilities = torch.cpu.get_capabilities()
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
 

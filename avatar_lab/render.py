@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--dialogues", type=int, required=True, help="number of conversations")
     parser.add_argument("--seconds", type=float, default=64.0, help="length of each (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--held-out", action="store_true", help="people and edge strengths that training never sees")
+    parser.add_argument("--held-out", type=int, default=0, help="further conversations, of people kept for split test")
     parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s)")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -28,15 +28,17 @@ def main() -> None:
             log.info("rendered %d of %d conversations", done, total)
 
     try:
-        write_dataset(
-            arguments.out,
-            num_dialogues=arguments.dialogues,
-            seconds=arguments.seconds,
-            seed=arguments.seed,
-            held_out=arguments.held_out,
-            workers=arguments.workers,
-            progress=progress,
-        )
+        for number, held_out in ((arguments.dialogues, False), (arguments.held_out, True)):
+            if number or not held_out:
+                write_dataset(
+                    arguments.out,
+                    num_dialogues=number,
+                    seconds=arguments.seconds,
+                    seed=arguments.seed,
+                    held_out=held_out,
+                    workers=arguments.workers,
+                    progress=progress,
+                )
     except ValueError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -27,6 +27,10 @@ FREE_TO_CHANGE = ("training", "cluster", "samples", "resume", "out", "root", "dr
 """Config keys that may differ when a run goes on; a change of any other makes it a different run."""
 
 
+PRODUCTS = ("checkpoints", "metrics.jsonl", "samples", "done.json", "config.yaml", "starts.jsonl")
+"""What a run writes besides its artefacts."""
+
+
 class Artefact(Protocol):
     """A network that a stage exports: it knows how to write itself as a self-describing file."""
 
@@ -55,6 +59,17 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
     path.write_text(yaml.safe_dump(now, sort_keys=False))
     with (out / "starts.jsonl").open("a") as file:
         file.write(json.dumps(provenance() | {"data": None if data is None else terms(data)}) + "\n")
+
+
+def set_aside(out: Path) -> None:
+    """Move what an earlier run left in ``out`` into a folder of its own, so that a fresh start never mixes with it."""
+    left = [out / name for name in PRODUCTS if (out / name).exists()]
+    if left:
+        folder = out / f"before_{datetime.now(UTC):%Y%m%dT%H%M%S}"
+        folder.mkdir()
+        for path in left:
+            path.rename(folder / path.name)
+        log.info("resume=false: the earlier run was moved to %s", folder)
 
 
 def terms(data: DatasetInfo) -> dict[str, Any]:

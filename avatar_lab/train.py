@@ -23,7 +23,7 @@ from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.dry_run import describe
 from avatar_lab.layout import Layout
-from avatar_lab.run_folder import claim, finish
+from avatar_lab.run_folder import claim, finish, set_aside
 from avatar_lab.stage.protocol import Stage
 from avatar_lab.training import distributed
 from avatar_lab.training.protocol import BatchSource
@@ -96,8 +96,10 @@ def run(config: RunConfig) -> int:
     fit, machine = build(config.training), build(config.cluster["machine"])
     samples = None if config.samples is None else build(chosen("samples", config.samples), **shared)
     out = Path(config.out)
-    # only now: a config that cannot be built leaves no trace
-    claim(out, config, data.info if isinstance(data, DyadData) else None)
+    if distributed.rank() == 0:  # only now: a config that cannot be built leaves no trace
+        if not config.resume:
+            set_aside(out)
+        claim(out, config, data.info if isinstance(data, DyadData) else None)
     result = fit.run(
         stage=stage,
         data=data,

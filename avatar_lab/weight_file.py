@@ -104,11 +104,14 @@ class ShippedNetwork(nn.Module):
         """The shipped network, or the one saved at ``path``, frozen and in evaluation mode.
 
         Raises:
-            ValueError: the file is missing or damaged, or its fingerprint does not match its content.
+            ValueError: the file is missing, damaged or of another network, or its fingerprint does not match.
         """
         path = cls.shipped_weights() if path is None else Path(path)
         config, state, recorded = read_weights(path)
-        network = cls(**config)
-        network.load_state_dict(state)
+        try:
+            network = cls(**config)
+            network.load_state_dict(state)
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(f"{path} holds no {cls.__name__} ({error}): give the file of such a network") from error
         check_fingerprint(path, recorded, network.fingerprint())
         return network.eval().requires_grad_(False)

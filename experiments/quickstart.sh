@@ -27,11 +27,11 @@ out=${out:-outputs/$preset}
 source experiments/environment.sh
 mkdir -p "$out/stamps"
 
-dialogues=160 seconds=64
+dialogues=128 held_out=32 seconds=64 # held out: other people, who fill split test
 evaluation=()
 if [ "$preset" = smoke ]; then
-  dialogues=6 seconds=16
-  evaluation=(split=train num_dyads=2 seconds=12 films=1 film_seconds=4 latency_seconds=4)
+  dialogues=6 held_out=2 seconds=16
+  evaluation=(num_dyads=2 seconds=12 films=1 film_seconds=4 latency_seconds=4)
 fi
 
 # One number over everything that the steps read besides each other's results.
@@ -72,9 +72,9 @@ train() {
   step "$1" "$1" avatar-lab train "experiment=$preset/$1" "root=$out" "seed=$seed"
 }
 
-step render recordings avatar-lab render --out "$out/recordings" --dialogues "$dialogues" --seconds "$seconds" --seed "$seed"
+step render recordings avatar-lab render --out "$out/recordings" --dialogues "$dialogues" --held-out "$held_out" --seconds "$seconds" --seed "$seed"
 step prepare shards avatar-lab prepare --config configs/data_prep/world.yaml \
-  "source.root=$out/recordings" "out=$out/shards" splits.train=0.8 splits.val=0.0 splits.test=0.2
+  "source.root=$out/recordings" "out=$out/shards" splits.train=1.0 splits.val=0.0 splits.test=0.0
 train teacher
 train autoregressive
 train initialise

@@ -75,7 +75,12 @@ class Warps(nn.Module):
 
     @torch.no_grad()
     def observe(self, sigma: Tensor, loss: Tensor) -> None:
-        """Add audio losses, measured at noise levels ``sigma`` of the same shape, to the statistics."""
+        """Add audio losses, measured at noise levels ``sigma`` of the same shape, to the statistics.
+
+        Losses that are not finite are left out: the training loop skips their step.
+        """
+        finite = loss.isfinite()
+        sigma, loss = sigma[finite], loss[finite]
         self.loss_sum *= FORGETTING
         self.loss_count *= FORGETTING
         num_bins = len(self.loss_sum)

@@ -52,9 +52,14 @@ class Observation:
 
 def observe(media: Media, conversation: Conversation, *, reader: Reader, layout: Layout) -> Observation:
     """Read the pixels, then detect events in the curves and the waveform."""
-    with fast_products("cpu"):
-        channels_PC = reader.read(torch.from_numpy(media.video_PHWC)).double().numpy()
+    channels_PC = read_channels(media, reader)
     return observe_channels(channels_PC, media.audio_S, conversation, layout)
+
+
+def read_channels(media: Media, reader: Reader) -> Array:
+    """Reader channels (P, C) of all frames."""
+    with fast_products("cpu"):
+        return reader.read(torch.from_numpy(media.video_PHWC)).double().numpy()
 
 
 def observe_channels(

@@ -13,6 +13,7 @@ import torch
 
 from avatar_lab.evaluation.agents import AGENTS
 from avatar_lab.evaluation.lip_sync import Array
+from avatar_lab.evaluation.observation import read_channels
 from avatar_lab.evaluation.references import Unavailable
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.perception.pixel_reader import READ_CHANNELS
@@ -35,9 +36,8 @@ def read_quality(studio: Studio, *, num_conversations: int) -> dict[str, float |
     with torch.inference_mode():
         made = studio.generate(AGENTS["oracle"], conversations)
         for tokens_AK, latents_FHWC, tracks in zip(made.tokens_BAK, made.latents_BFHWC, truths, strict=True):
-            frames_PHWC = torch.from_numpy(studio.decode(tokens_AK, latents_FHWC).video_PHWC)
-            read.append(studio.reader.read(frames_PHWC).double().numpy())
-            true.append(tracks.face_TP[: len(frames_PHWC), COLUMNS].astype(np.float64))
+            read.append(read_channels(studio.decode(tokens_AK, latents_FHWC), studio.reader))
+            true.append(tracks.face_TP[: len(read[-1]), COLUMNS].astype(np.float64))
     scores = r_squared(np.concatenate(read), np.concatenate(true))
     return dict(zip(READ_CHANNELS, scores, strict=True))
 

@@ -7,6 +7,7 @@ interaction name per sample), ``cues.json`` and ``films/``. Report and notebooks
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -52,7 +53,7 @@ def run_agents(
 
     Args:
         provenance: the shared columns of an agent's rows; equal ``config_sha`` means that it is done.
-        batch_size: conversations per task.
+        batch_size: conversations per task, at most.
         offline_dyads: judge agents that do not stream, which are slow, on the first so many dyads only.
     """
     cues = [conversation_cues(conversation, seed=studio.seed) for conversation in studio.conversations]
@@ -69,7 +70,8 @@ def run_agents(
             start = time.perf_counter()
             conversations = conversations_of(AGENTS[name], studio, offline_dyads)
             try:
-                observations = _observe_all(pool, name, len(conversations), batch_size, progress, seen)
+                size = min(batch_size, math.ceil(len(conversations) / max(workers, 1)))  # work for every worker
+                observations = _observe_all(pool, name, len(conversations), size, progress, seen)
             except Unavailable as error:
                 log.warning("%s is unavailable: %s", name, error)
                 write_rows(path, _unavailable(str(error)), shared)

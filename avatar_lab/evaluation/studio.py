@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from avatar_lab.checkpoint import Checkpoint, load_checkpoint
+from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Checkpoint, load_checkpoint
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.schema import SIDES
@@ -97,7 +97,7 @@ class Studio:
         if isinstance(agent, ReferenceAgent):
             return self.references.make(agent.name, conversations, batch)
         return generate(
-            self.checkpoint(agent.checkpoint),
+            self.checkpoint(agent),
             batch,
             level=agent.level,
             offline=agent.offline,
@@ -114,8 +114,9 @@ class Studio:
         num_tokens = conversation.num_blocks * self.layout.audio_per_block
         return self.decode(batch.audio_BEK[0, :num_tokens], batch.video_BFHWC[0])
 
-    def checkpoint(self, stem: str) -> Checkpoint:
-        """The checkpoint of that file stem, read once."""
+    def checkpoint(self, agent: ModelAgent) -> Checkpoint:
+        """The checkpoint of an agent, read once."""
+        stem = agent.checkpoint
         if stem not in self._loaded:
             path = self.checkpoints / f"{stem}.safetensors"
             if not path.is_file():
@@ -128,6 +129,11 @@ class Studio:
             if checkpoint.layout != self.layout:
                 raise ValueError(
                     f"{path} has another layout than this evaluation: choose the layout it was trained with"
+                )
+            if agent.offline != (checkpoint.card.stage == BIDIRECTIONAL_STAGE) or agent.level > checkpoint.level:
+                raise ValueError(
+                    f"{path} was made by stage {checkpoint.card.stage!r} at level {checkpoint.level.name} and cannot "
+                    f"be agent {agent.name!r}: put the right checkpoint there"
                 )
             self._loaded[stem] = checkpoint
         return self._loaded[stem]

@@ -86,9 +86,9 @@ class VideoCodecObjective:
         batch_size, device = len(frames_BPHWC), frames_BPHWC.device
         num_latents = frames_BPHWC.shape[1] // net.frames_per_latent
         shape = (batch_size, num_latents, net.channels, net.grid_size, net.grid_size)
-        noise = torch.randn(shape, generator=rng, device=device)
-        noise *= self.max_noise * torch.rand((batch_size, 1, 1, 1, 1), generator=rng, device=device)
-        output = net(frames_BPHWC, noise)
+        noise = torch.randn(shape, generator=rng) * self.max_noise
+        noise *= torch.rand((batch_size, 1, 1, 1, 1), generator=rng)
+        output = net(frames_BPHWC, noise.to(device))
         error = output.frames_BPHWC.float() - (frames_BPHWC.float() / 127.5 - 1)
         terms = {"squared": error.square().flatten(1).mean(1)}
         if self.hint_units is not None:
@@ -104,7 +104,8 @@ class VideoCodecObjective:
     def _reading_error(
         self, reader: PixelReader, frames_BPHWC: Tensor, face_BPT: Tensor, rng: torch.Generator
     ) -> Tensor:
-        noise = torch.randn(frames_BPHWC.shape, generator=rng, device=frames_BPHWC.device)
+        reader = reader.to(frames_BPHWC.device)
+        noise = torch.randn(frames_BPHWC.shape, generator=rng).to(frames_BPHWC.device)
         seen_BPHWC = (frames_BPHWC.float() + 1) * 127.5 + self.pixel_noise * noise
         read_BPR = reader(seen_BPHWC.flatten(0, 1)).float().unflatten(0, face_BPT.shape[:2])
         return (read_BPR - face_BPT[..., READ_COLUMNS] / reader.unit_R).square().flatten(1).mean(1)

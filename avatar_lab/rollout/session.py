@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avatar_lab.checkpoint import Checkpoint
+from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Checkpoint
 from avatar_lab.codec.protocol import AudioCodec, State, VideoCodec
 from avatar_lab.context import AudioPlan, BlockInput, OwnAudio, UserStreams
 from avatar_lab.layout import Stream
@@ -65,7 +65,8 @@ class Session:
     level        below the checkpoint's own leaves the higher branches out
 
     Raises:
-        ValueError: the checkpoint speaks other codecs, or the voice sample is too short.
+        ValueError: the checkpoint speaks other codecs, cannot stream or is not of that level, or the voice sample is
+            too short.
     """
 
     def __init__(
@@ -82,6 +83,10 @@ class Session:
         guidance: Mapping[Level, float] = NO_GUIDANCE,
     ) -> None:
         card = checkpoint.card
+        if card.stage == BIDIRECTIONAL_STAGE:
+            raise ValueError("a teacher sees its own future and cannot stream: open level1, level2 or level3 instead")
+        if level is not None and level > checkpoint.level:
+            raise ValueError(f"the checkpoint is of level {checkpoint.level.name}, not {level.name}: open a higher one")
         for kind, codec, expected in (
             ("audio", audio_codec, card.audio_codec),
             ("video", video_codec, card.video_codec),

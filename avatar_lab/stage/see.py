@@ -46,7 +46,7 @@ class See:
 
     name = "see"
     trained = ("teacher", "student", "critic")
-    averaged = ("student",)
+    averaged = ("teacher", "student")
 
     def __init__(
         self,
@@ -95,23 +95,27 @@ class See:
         teacher, student, critic = (network(self.roles, role) for role in ("teacher", "student", "critic"))
         if step < self.flow_steps:
             yield "teacher", self.flow(teacher, batch, rng)
-            if step == self.flow_steps - 1:
-                for model in (student, critic):
-                    model.load_state_dict(branch_state(teacher), strict=False)
             return
+        if step == self.flow_steps:
+            for model in (student, critic):
+                model.load_state_dict(branch_state(teacher), strict=False)
         made = self.distil.generate(student, batch, rng)
         yield "critic", self.distil.critic_loss(critic, made, rng)
         if step % self.student_every == 0:
             yield "student", self.distil.student_loss(student, teacher, critic, made, rng)
 
     def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:
-        """Level 3.
+        """Level 3; before distillation begins, with the branch as the teacher has it now.
 
         Raises:
             RuntimeError: level 2 moved inside it; nothing is exported then.
         """
-        if weights_sha256(at_level(network(roles, "student"), Level.LISTEN)) != self.level2:
+        student = network(roles, "student")
+        if not any(layer.see.gate_D.any() for layer in student.net.stack if layer.see is not None):
+            student = at_level(student, Level.SEE)
+            student.load_state_dict(branch_state(network(roles, "teacher")), strict=False)
+        if weights_sha256(at_level(student, Level.LISTEN)) != self.level2:
             raise RuntimeError(
                 "level 2 changed while its camera branch was trained; this is a bug, nothing is exported"
             )
-        return {"level3": Checkpoint(model=network(roles, "student"), card=self.card)}
+        return {"level3": Checkpoint(model=student, card=self.card)}

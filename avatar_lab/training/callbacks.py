@@ -50,6 +50,11 @@ class Resume(Callback):
         module = stage_module(pl_module)
         state = self.store.load_latest() if self.enabled else None
         if state is not None:
+            if state["train_step"] > module.total_steps:
+                raise ValueError(
+                    f"{self.store.folder} is at step {state['train_step']} already, beyond training.steps="
+                    f"{module.total_steps}: raise it, or start anew with another out="
+                )
             module.load_training_state(state)
             log.info(
                 "restored step %d of %d: roles %s, averages %s, optimisers, generators, data cursor",

@@ -1,16 +1,19 @@
 """Agreement between ranks. Every function is the identity when there is only one.
 
-Gradients are averaged here, once per turn, and not by hooks of DistributedDataParallel: a stage calls its networks
-directly and in alternation, which is outside what DDP's reducer supports.
+Gradients are averaged here, once per turn; buffers (noise warps, statistics) are those of the first rank.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_LAUNCHERS = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+"""Environment variables in which launchers number processes."""
 
 
 def world_size() -> int:
@@ -18,7 +21,17 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    return dist.get_rank() if world_size() > 1 else 0
+    """Number of this process; before the ranks have met, what the launcher says."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank()
+    return next((int(os.environ[name]) for name in _LAUNCHERS if name in os.environ), 0)
+
+
+def copy_from_first(tensors: Iterable[Tensor]) -> None:
+    """Overwrite ``tensors`` by those of rank 0."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor.detach(), src=0)
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

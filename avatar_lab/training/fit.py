@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,19 +29,31 @@ from avatar_lab.training.module import StageModule
 from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.progress import ShowProgress
 from avatar_lab.training.protocol import BatchSource, MetricSink, SampleWriter
+from avatar_lab.training.replicas import Replicas
+
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
+"""Half precision that needs loss scaling is left out: turns step their optimisers themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where a run takes place; the only settings that a move to another machine may change."""
+    """Where a run takes place; the only settings that a move to another machine may change.
+
+    Raises:
+        ValueError: the precision is not supported.
+    """
 
     accelerator: str = "auto"
     devices: int = 1
     num_nodes: int = 1
     precision: str = "32-true"
-    """As in Lightning, or ``auto``: bfloat16 products where the device multiplies them fast, fp32 elsewhere."""
+    """One of ``PRECISIONS``; ``auto``: bfloat16 products where the device multiplies them fast, fp32 elsewhere."""
     num_workers: int = 0
     """Loader processes per rank; does not change which batches come."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"cluster.machine.precision {self.precision!r} is not one of {PRECISIONS}")
 
     def lightning_precision(self) -> str:
         """``precision`` with ``auto`` resolved on this machine."""
@@ -123,6 +136,8 @@ class Fit:
         for sink in sinks:
             sink.finish()
         exit_code = EXIT_CODES[interrupts.received] if interrupts.received else 0
+        if module.train_step < self.steps and not exit_code:  # another rank got the signal
+            exit_code = EXIT_CODES[signal.SIGTERM]
         return FitResult(steps_done=module.train_step, exit_code=exit_code, roles=module.averaged_roles())
 
     def _callbacks(
@@ -150,6 +165,7 @@ def _trainer(machine: Machine, callbacks: list[Callback], out: Path) -> Trainer:
     return Trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,
+        strategy=Replicas() if machine.devices * machine.num_nodes > 1 else "auto",
         num_nodes=machine.num_nodes,
         precision=machine.lightning_precision(),  # type: ignore[arg-type]
         max_epochs=1,

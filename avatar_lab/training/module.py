@@ -78,8 +78,12 @@ class StageModule(LightningModule):
             average.shadow = {name: tensor.to(self.device) for name, tensor in average.shadow.items()}
         return list(self.role_optimizers.values())
 
+    def on_train_start(self) -> None:
+        distributed.copy_from_first(self.roles.state_dict().values())
+
     # The loop --------------------------------------------------------------------------------------------------------
     def training_step(self, batch: Any, batch_index: int) -> None:
+        distributed.copy_from_first(self.roles.buffers())
         place = {"seed": self.seed, "step": self.train_step, "rank": distributed.rank()}
         seed_global_generators(**place)
         for role, losses in self.stage.turns(batch, self.train_step, step_generator(**place)):

@@ -25,7 +25,7 @@ _ADAM_RMS = 0.2
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Matrices (..., rows, columns) with the same singular vectors and all singular values near one (within a third)."""
+    """Matrices (..., rows, columns) with the same singular vectors and all singular values about one (.7 to 1.2)."""
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.mT if tall else matrix
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -100,7 +100,7 @@ class Muon(AdamW):
     """Settings of one role, like ``AdamW``; ``betas`` and ``eps`` are those of the parameters that are not matrices.
 
     Raises:
-        ValueError: ``lr_factors`` are given, or nothing is left to train.
+        ValueError: ``lr_factors`` are given, a ``spared`` pattern fits nothing, or nothing is left to train.
     """
 
     momentum: float = 0.95
@@ -116,6 +116,9 @@ class Muon(AdamW):
         trained = [(name, value) for name, value in network.named_parameters() if value.requires_grad]
         if not trained:
             raise ValueError("a trained role has no parameter that requires a gradient; freeze fewer or do not list it")
+        for pattern in self.spared:
+            if not any(fnmatch(name, pattern) for name, _ in trained):
+                raise ValueError(f"spared pattern {pattern!r} fits no parameter: correct or remove it")
         matrices = [
             value
             for name, value in trained

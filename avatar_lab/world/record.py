@@ -36,7 +36,8 @@ from avatar_lab.world.voice import synthesize
 
 CONVERSATIONS_PER_SEED = 100_000
 """Conversations that one dataset seed owns; datasets of different seeds share nobody."""
-_VIDEO_OPTIONS = {"crf": "14", "preset": "veryfast", "bf": "0", "threads": "1", "g": "50"}
+# a smile on a 64-pixel face must survive: at crf 14 the reader's R2 on smiles falls from .97 to .80, at 6 to .94
+_VIDEO_OPTIONS = {"crf": "5", "preset": "veryfast", "bf": "0", "threads": "1", "g": "50"}
 _AUDIO_OPTIONS = {"aac_coder": "fast", "b": "64k"}
 
 
@@ -195,7 +196,8 @@ def _write_one(job: _Job, seed: int) -> str:
 
 def _header(dialogue: Dialogue) -> dict[str, object]:
     layout = json.loads(json.dumps(dialogue.layout.to_dict()))
-    return {
+    split = {"split": "test"} if dialogue.held_out else {}
+    return split | {
         "interaction": dialogue.interaction,
         "seed": dialogue.seed,
         "seconds": dialogue.seconds,
