@@ -7,7 +7,7 @@ next listed ``u`` (Yin et al. 2024, arXiv:2405.14867). In both, tokens are read 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Self
 
@@ -46,6 +46,14 @@ class Sampler:
     def ode(cls, num_steps: int) -> Self:
         """``num_steps`` Euler steps, equal in ``u``."""
         return cls(steps=tuple(1 - i / num_steps for i in range(num_steps)), renoise=False)
+
+    def readable(self, warps: Warps) -> Self:
+        """The same steps, the last one lowered if need be to where tokens can be read; the warp is fitted to data, so
+        no fixed list of ``u`` is always low enough."""
+        lower = torch.linspace(self.steps[-1], 0, 513, dtype=warps.audio.sigma_knots.dtype)[:-1]
+        sigma = warps.audio(lower.to(warps.audio.sigma_knots.device))
+        fits = lower[(sigma <= MAX_LAST_AUDIO_SIGMA).cpu()]
+        return self if not len(fits) else replace(self, steps=(*self.steps[:-1], float(fits[0])))
 
     def check(self, warps: Warps) -> None:
         """Refuse a student whose last step is too noisy to read tokens from.

@@ -24,7 +24,7 @@ from avatar_lab.tensors import DyadBatch
 class Initialise:
     """Student and frozen teacher both start as the autoregressive model.
 
-    steps     the student's, in u
+    steps     the student's, in u; the last one is lowered if its audio noise would be too high to read tokens from
     substeps  solver steps of the teacher between two of them
     """
 
@@ -47,7 +47,7 @@ class Initialise:
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
         parent = started_from(init, stage="autoregressive", level=Level.LISTEN, setting=setting)
-        sampler = Sampler(steps=tuple(steps), renoise=True)
+        sampler = Sampler(steps=tuple(steps), renoise=True).readable(parent.model.warps)
         sampler.check(parent.model.warps)
         self.roles = nn.ModuleDict({"student": parent.model, "teacher": deepcopy(parent.model)})
         self.card = replace(parent.descend(stage=self.name), sampler=sampler)
