@@ -53,7 +53,9 @@ class Sampler:
         lower = torch.linspace(self.steps[-1], 0, 513, dtype=warps.audio.sigma_knots.dtype)[:-1]
         sigma = warps.audio(lower.to(warps.audio.sigma_knots.device))
         fits = lower[(sigma <= MAX_LAST_AUDIO_SIGMA).cpu()]
-        return self if not len(fits) else replace(self, steps=(*self.steps[:-1], float(fits[0])))
+        if not len(fits) or fits[0] == lower[0]:
+            return self
+        return replace(self, steps=(*self.steps[:-1], float(fits[0])))
 
     def check(self, warps: Warps) -> None:
         """Refuse a student whose last step is too noisy to read tokens from.

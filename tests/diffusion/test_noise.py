@@ -65,3 +65,16 @@ def test_a_student_that_reads_tokens_from_noise_is_refused() -> None:
         Sampler(steps=(1.0, 0.5), renoise=True).check(warps)
     with pytest.raises(ValueError, match="start at 1"):
         Sampler(steps=(0.9, 0.5), renoise=True)
+
+
+def test_the_last_step_is_lowered_to_where_tokens_can_be_read() -> None:
+    warps = Warps(audio=Warp(shift=3.0), video=Warp())
+    given = Sampler(steps=(1.0, 0.5, 0.3), renoise=True)
+    with pytest.raises(ValueError, match="incoherent"):
+        given.check(warps)
+    lowered = given.readable(warps)
+    lowered.check(warps)
+    assert lowered.steps[:2] == (1.0, 0.5)
+    assert 0.34 < float(warps.audio(torch.tensor(lowered.steps[-1]))) <= 0.35 + 1e-6
+    low = Sampler(steps=(1.0, 0.05), renoise=True)
+    assert low.readable(warps) == low
