@@ -50,9 +50,8 @@ class Sampler:
     def readable(self, warps: Warps) -> Self:
         """The same steps, the last one lowered if need be to where tokens can be read; the warp is fitted to data, so
         no fixed list of ``u`` is always low enough."""
-        lower = torch.linspace(self.steps[-1], 0, 513, dtype=warps.audio.sigma_knots.dtype)[:-1]
-        sigma = warps.audio(lower.to(warps.audio.sigma_knots.device))
-        fits = lower[(sigma <= MAX_LAST_AUDIO_SIGMA).cpu()]
+        lower = torch.linspace(self.steps[-1], 0, 513, device=warps.audio.sigma_knots.device)[:-1]
+        fits = lower[warps.audio(lower) <= MAX_LAST_AUDIO_SIGMA]
         if not len(fits) or fits[0] == lower[0]:
             return self
         return replace(self, steps=(*self.steps[:-1], float(fits[0])))
