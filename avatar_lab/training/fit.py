@@ -160,6 +160,7 @@ def _trainer(machine: Machine, callbacks: list[Callback], out: Path) -> Trainer:
     """Lightning's loop with everything that we do ourselves switched off."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")  # RMS norm of bfloat16 by fp32
     # Lightning would save inside the signal handler, in the middle of a step; the sbatch script requeues instead
     slurm = SLURMEnvironment(auto_requeue=False) if SLURMEnvironment.detect() else None
     return Trainer(
