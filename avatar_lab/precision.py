@@ -1,6 +1,6 @@
 """Where bfloat16 products are fast: GPUs that support them, and CPUs that have instructions for them.
 
-Other CPUs emulate them slowly. On one core of an AMD EPYC with AVX512-BF16 a matrix product of this size runs five
+Other CPUs emulate them slowly. On one core of an AMD EPYC with AVX512-BF16 a product of the tiny model runs five
 times as fast as in fp32 (experiments/LOG.md).
 """
 
