@@ -73,6 +73,8 @@ class Layout:
     """How far back each user stream stays visible."""
     stack_seconds: Fraction = Fraction(12, 25)
     """Newest stretch of a user stream that is folded into one feature of the listen and see branches."""
+    rest_seconds: Fraction = Fraction(16, 5)
+    """Stretch of the camera stream whose mean is how the user looks at rest; the see branch gets the deviation."""
     script_lookahead: int = 10
     """Largest number of future script tokens shown to a block."""
     anchor_seconds: Fraction = Fraction(3)
@@ -80,7 +82,15 @@ class Layout:
     allow_slow_reaction: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("audio_rate", "fps", "block_seconds", "user_seconds", "stack_seconds", "anchor_seconds"):
+        for name in (
+            "audio_rate",
+            "fps",
+            "block_seconds",
+            "user_seconds",
+            "stack_seconds",
+            "rest_seconds",
+            "anchor_seconds",
+        ):
             object.__setattr__(self, name, Fraction(getattr(self, name)).limit_denominator(100_000))
         for name, value in (
             ("audio tokens", self.audio_rate * self.block_seconds),
@@ -180,9 +190,18 @@ class Layout:
         """User tokens folded into one branch feature."""
         return int(self.stack_seconds / self.grid(stream))
 
+    def rest_tokens(self, stream: Stream) -> int:
+        """User tokens that are averaged to how the user looks at rest; 0 for audio, whose codebook is fixed."""
+        return max(1, int(self.rest_seconds / self.grid(stream))) if stream is Stream.USER_VIDEO else 0
+
+    def memory_tokens(self, stream: Stream) -> int:
+        """Newest user tokens from which the features that a block attends to are computed."""
+        before = self.stack_tokens(stream) - 1 + max(0, self.rest_tokens(stream) - 1)
+        return self.visible_span(stream) + before
+
     def lead_tokens(self, stream: Stream) -> int:
-        """User tokens before a window that its first block can still see, in whole blocks."""
-        reach = self.visible_span(stream) + self.stack_tokens(stream) - 1 + self.delay_tokens(stream)
+        """User tokens before a window that its first block can still be influenced by, in whole blocks."""
+        reach = self.memory_tokens(stream) + self.delay_tokens(stream)
         return math.ceil(reach / self.per_block(stream)) * self.per_block(stream)
 
     def earliest_reaction(self, stream: Stream) -> float:

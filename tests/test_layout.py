@@ -64,7 +64,8 @@ def test_blocks_without_whole_tokens_are_refused(block: Fraction) -> None:
 def test_lead_covers_everything_that_the_first_block_can_reach() -> None:
     for layout in (Layout(), FPS30):
         for stream in Stream:
-            reach = layout.visible_span(stream) + layout.stack_tokens(stream) - 1 + layout.delay_tokens(stream)
+            folded = layout.stack_tokens(stream) - 1 + max(0, layout.rest_tokens(stream) - 1)
+            reach = layout.visible_span(stream) + folded + layout.delay_tokens(stream)
             assert layout.lead_tokens(stream) >= reach
             assert layout.lead_tokens(stream) % layout.per_block(stream) == 0
 

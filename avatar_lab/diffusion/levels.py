@@ -15,9 +15,12 @@ from avatar_lab.tensors import NoiseLevels
 
 
 def draw_u(
-    num_samples: int, num_blocks: int, *, shared: float, per_modality: float, rng: torch.Generator
+    num_samples: int, num_blocks: int, *, shared: float, per_modality: float, rng: torch.Generator, tilt: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """``u`` of audio and video per block, two (B, S) tensors; the remaining share is per modality and block."""
+    """``u`` of audio and video per block, two (B, S) tensors; the remaining share is per modality and block.
+
+    tilt  the density of ``u`` is ``tilt * u ** (tilt - 1)``: uniform at 1, towards noise above
+    """
     kind_B1 = torch.rand(num_samples, 1, generator=rng)
     one = torch.rand(num_samples, 1, generator=rng).expand(-1, num_blocks)
     pair = torch.rand(2, num_samples, 1, generator=rng).expand(-1, -1, num_blocks)
@@ -26,7 +29,7 @@ def draw_u(
         torch.where(kind_B1 < shared, one, torch.where(kind_B1 < shared + per_modality, pair[m], free[m]))
         for m in range(2)
     )
-    return audio, video
+    return audio ** (1 / tilt), video ** (1 / tilt)
 
 
 def block_levels(u_audio_BS: Tensor, u_video_BS: Tensor, warps: Warps, layout: Layout) -> NoiseLevels:

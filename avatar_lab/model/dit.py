@@ -177,7 +177,7 @@ class JointDiT(nn.Module):
             (Stream.USER_AUDIO, (self.codebook.num_codebooks,), torch.long),
             (Stream.USER_VIDEO, (self.user_width,), features.dtype),
         ):
-            length = self.layout.visible_span(stream) + self.layout.stack_tokens(stream) - 1
+            length = self.layout.memory_tokens(stream)
             absent = torch.zeros(size, length, dtype=torch.bool, device=features.device)
             windows.append(UserWindow(features.new_zeros(size, length, *shape, dtype=dtype), absent))
         return Cache(

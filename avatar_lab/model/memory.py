@@ -55,9 +55,13 @@ class Memory(nn.Module):
         super().__init__()
         self.layout, self.codebook, self.head_width = layout, codebook, head_width
         self.conditions = Conditions(width, codebook, patches, layout.script_lookahead)
-        audio_stack, video_stack = layout.stack_tokens(Stream.USER_AUDIO), layout.stack_tokens(Stream.USER_VIDEO)
-        self.listen_features = UserFeatures(codebook.width, width, audio_stack) if level.listens else None
-        self.see_features = UserFeatures(user_width, width, video_stack) if level.sees else None
+        audio, video = Stream.USER_AUDIO, Stream.USER_VIDEO
+        self.listen_features = self.see_features = None
+        if level.listens:
+            self.listen_features = UserFeatures(codebook.width, width, layout.stack_tokens(audio))
+        if level.sees:
+            stack, rest = layout.stack_tokens(video), layout.rest_tokens(video)
+            self.see_features = UserFeatures(user_width, width, stack, rest)
 
     def window(self, context: Context, level: Level, blocks_N: Tensor) -> Sources:
         """Sources of all tokens of a window; ``blocks_N`` is the block of each query."""

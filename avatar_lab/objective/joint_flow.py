@@ -38,6 +38,11 @@ class JointFlow:
     """Flow matching at noise levels drawn as in ``diffusion/levels.py``.
 
     shared, per_modality  shares of windows (blocks, where causal) with one level for all, and one per modality
+    tilt                  above 1, levels are drawn towards noise: there alone what a network is told decides what it
+                          says, while at low levels the noisy tokens show it; few-step students depend on the first
+
+    Raises:
+        ValueError: ``tilt`` is not positive.
     """
 
     def __init__(
@@ -51,10 +56,13 @@ class JointFlow:
         video_weight: float = 1.0,
         shared: float = 0.5,
         per_modality: float = 0.25,
+        tilt: float = 1.0,
     ) -> None:
+        if tilt <= 0:
+            raise ValueError(f"tilt {tilt:g} must be above 0: 1 draws noise levels evenly, larger ones towards noise")
         self.role, self.silence_K, self.rates, self.level = role, silence_K, rates, level
         self.weights = {"audio": audio_weight, "video": video_weight}
-        self.shared, self.per_modality = shared, per_modality
+        self.shared, self.per_modality, self.tilt = shared, per_modality, tilt
         self.observe_warp = False
         """Add to the statistics from which the audio warp is fitted."""
 
@@ -64,7 +72,7 @@ class JointFlow:
     def draw_levels(self, model: AvatarModel, size: int, num_blocks: int, rng: torch.Generator) -> NoiseLevels:
         """In causal training noisy blocks do not see each other, so each draws its levels for itself."""
         device = model.codebook.tables_KVD.device
-        draw = partial(draw_u, shared=self.shared, per_modality=self.per_modality, rng=rng)
+        draw = partial(draw_u, shared=self.shared, per_modality=self.per_modality, tilt=self.tilt, rng=rng)
         if self.role is Role.CAUSAL:
             flat = draw(size * num_blocks, 1)
             u_audio, u_video = (u.reshape(size, num_blocks).to(device) for u in flat)

@@ -42,6 +42,7 @@ class Autoregressive:
         rates: ConditionRates,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
+        tilt: float = 1.0,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
         self.parent = started_from(init, stage="teacher", level=Level.LISTEN, setting=setting)
@@ -54,6 +55,7 @@ class Autoregressive:
             level=Level.LISTEN,
             audio_weight=audio_weight,
             video_weight=video_weight,
+            tilt=tilt,
         )
 
     def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:

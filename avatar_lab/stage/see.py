@@ -61,6 +61,7 @@ class See:
         rates: ConditionRates,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
+        tilt: float = 1.0,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
         student = started_from(init, stage="self_forcing", level=Level.SEE, setting=setting)
@@ -82,6 +83,7 @@ class See:
             rates=rates,
             audio_weight=audio_weight,
             video_weight=video_weight,
+            tilt=tilt,
         )
         self.distil = SelfForcing(
             sampler=student.card.sampler,

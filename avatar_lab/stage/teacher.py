@@ -43,6 +43,7 @@ class Teacher:
         window_blocks: int,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
+        tilt: float = 1.0,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
         self.start = fresh(
@@ -60,6 +61,7 @@ class Teacher:
             level=Level.SEE,
             audio_weight=audio_weight,
             video_weight=video_weight,
+            tilt=tilt,
         )
 
     def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:

@@ -40,6 +40,13 @@ def test_levels_are_shared_in_the_stated_proportions() -> None:
     assert abs(constant.float().mean() - 0.75) < 0.03
 
 
+def test_a_tilt_moves_levels_towards_noise() -> None:
+    audio, video = draw_u(4000, 5, shared=0.0, per_modality=0.0, tilt=3.0, rng=torch.Generator().manual_seed(0))
+    for u in (audio, video):
+        assert abs(float(u.mean()) - 3 / 4) < 0.01  # mean of the density 3 u^2
+        assert abs(float((u > 0.8).float().mean()) - (1 - 0.8**3)) < 0.02
+
+
 def test_fitted_warp_makes_the_loss_linear_in_u() -> None:
     warps = Warps(audio=Warp(), video=Warp(), num_bins=32)
     sigma = torch.rand(200_000, generator=torch.Generator().manual_seed(0))
