@@ -81,10 +81,6 @@ class DyadData:
         """Codecs, rates, shapes and licences of the data set."""
         return self.reader.info
 
-    @property
-    def steps_per_epoch(self) -> float:
-        return self.sampler.windows_per_epoch / self._batch_size
-
     def keys(self, split: str) -> list[str]:
         """Interactions of ``split``, in the fixed order of evaluation."""
         return self.reader.keys(split)

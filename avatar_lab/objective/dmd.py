@@ -89,10 +89,12 @@ class SelfForcing:
         self.weights = {"audio": audio_weight, "video": video_weight}
         self.min_u = min_u
 
-    def generate(self, student: AvatarModel, batch: DyadBatch, rng: torch.Generator) -> Rollouts:
-        """Roll the student out on the conditions of a batch, exiting at a random step."""
+    def generate(self, student: AvatarModel, batch: DyadBatch, rng: torch.Generator, *, step: int) -> Rollouts:
+        """Roll the student out on the conditions of a batch, exiting at the random step that belongs to training step
+        ``step``: the same on all ranks, so that none waits for another's longer rollout."""
         window = condition(student, batch, self.rates, self.silence_K, student.level, rng)
-        num_steps = 1 + int(torch.randint(len(self.sampler.steps), (1,), generator=rng))
+        exit_rng = torch.Generator().manual_seed(step)
+        num_steps = 1 + int(torch.randint(len(self.sampler.steps), (1,), generator=exit_rng))
         seed = int(torch.randint(2**31, (1,), generator=rng))
         blocks = list(
             rollout(

@@ -101,7 +101,7 @@ class See:
         if step == self.flow_steps:
             for model in (student, critic):
                 model.load_state_dict(branch_state(teacher), strict=False)
-        made = self.distil.generate(student, batch, rng)
+        made = self.distil.generate(student, batch, rng, step=step)
         yield "critic", self.distil.critic_loss(critic, made, rng)
         if step % self.student_every == 0:
             yield "student", self.distil.student_loss(student, teacher, critic, made, rng)

@@ -66,7 +66,7 @@ class SelfForcing:
     def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:
         """Critic, then student where due, both on one rollout."""
         student, critic = network(self.roles, "student"), network(self.roles, "critic")
-        made = self.objective.generate(student, batch, rng)
+        made = self.objective.generate(student, batch, rng, step=step)
         yield "critic", self.objective.critic_loss(critic, made, rng)
         if step >= self.critic_warmup and step % self.student_every == 0:
             yield "student", self.objective.student_loss(student, network(self.roles, "teacher"), critic, made, rng)

@@ -9,12 +9,16 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from avatar_lab.training import distributed
 from avatar_lab.training.protocol import BatchSource
 
 
 class MapBatches:
     """Batches of a map-style data set whose items are a pure function of the index: step ``s`` holds the items
-    ``s * batch_size`` and on, modulo the length of the data set."""
+    ``s * batch_size`` and on, modulo the length of the data set; ranks share them out.
+
+    batch_size  items of a step over all ranks
+    """
 
     def __init__(self, *, dataset: Dataset, batch_size: int) -> None:
         self.dataset = dataset
@@ -24,9 +28,13 @@ class MapBatches:
         return iter(DataLoader(self.dataset, batch_sampler=self._indices(start_step), num_workers=num_workers))
 
     def _indices(self, start_step: int) -> Iterator[list[int]]:
-        length = len(self.dataset)  # type: ignore[arg-type]
+        length, ranks = len(self.dataset), distributed.world_size()  # type: ignore[arg-type]
+        own, rest = divmod(self.batch_size, ranks)
+        if rest:
+            raise ValueError(f"a batch of {self.batch_size} cannot be shared by {ranks} devices: choose a multiple")
         for step in count(start_step):
-            yield [i % length for i in range(step * self.batch_size, (step + 1) * self.batch_size)]
+            first = step * self.batch_size + distributed.rank() * own
+            yield [i % length for i in range(first, first + own)]
 
 
 class StepRange:

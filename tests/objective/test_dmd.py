@@ -70,7 +70,7 @@ def test_replay_under_gradients_is_what_the_rollout_produced(level: Level) -> No
         silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.6, 0.3), renoise=True)
     )
     for seed in range(3):
-        made = losses.generate(student, batch, torch.Generator().manual_seed(seed))
+        made = losses.generate(student, batch, torch.Generator().manual_seed(seed), step=seed)
         replay = student.estimate_window(made.noisy, made.levels, made.context, role=Role.CAUSAL, history=made.history)
         assert (replay.clean.video_BFHWC - made.soft.video_BFHWC).abs().max() < 1e-9
         assert (replay.clean.audio_BAD - made.soft.audio_BAD).abs().max() < 1e-9
@@ -80,6 +80,6 @@ def test_a_critic_equal_to_the_real_score_gives_no_gradient() -> None:
     student, other, batch = tiny_model(Level.LISTEN), tiny_model(Level.LISTEN, seed=1), random_batch()
     losses = SelfForcing(silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.3), renoise=True))
     rng = torch.Generator().manual_seed(0)
-    made = losses.generate(student, batch, rng)
+    made = losses.generate(student, batch, rng, step=0)
     assert float(losses.student_loss(student, other, other, made, rng).total) < 1e-20
     assert float(losses.student_loss(student, student, other, made, rng).total) > 1e-6

@@ -11,8 +11,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from avatar_lab.training import distributed
+from avatar_lab.training.datamodule import MapBatches
 from avatar_lab.training.fit import Fit, Machine
 from avatar_lab.training.guard import NonFiniteGuard
 from avatar_lab.training.optimizer import AdamW
@@ -27,6 +29,20 @@ def test_alone_everything_is_the_identity() -> None:
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
     assert distributed.any_rank(True, torch.device("cpu"))
     assert not distributed.any_rank(False, torch.device("cpu"))
+
+
+def test_ranks_share_the_items_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = MapBatches(dataset=TensorDataset(torch.arange(10)), batch_size=4)
+    (alone,) = next(batches.loader(1, 0))
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    shares = []
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares += next(batches.loader(1, 0))
+    assert torch.equal(torch.cat(shares), alone)
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    with pytest.raises(ValueError, match="choose a multiple"):
+        next(batches.loader(0, 0))
 
 
 def two_ranks(rank: int, folder: str) -> None:
