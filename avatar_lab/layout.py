@@ -74,7 +74,7 @@ class Layout:
     stack_seconds: Fraction = Fraction(12, 25)
     """Newest stretch of a user stream that is folded into one feature of the listen and see branches."""
     rest_seconds: Fraction = Fraction(16, 5)
-    """Stretch of the camera stream whose mean is how the user looks at rest; the see branch gets the deviation."""
+    """Stretch of camera whose mean is how the user looks at rest; the see branch gets deviations (0: raw features)."""
     script_lookahead: int = 10
     """Largest number of future script tokens shown to a block."""
     anchor_seconds: Fraction = Fraction(3)
@@ -104,6 +104,11 @@ class Layout:
                 )
         if self.sample_rate % self.audio_rate:
             raise ValueError(f"{self.sample_rate} Hz is not a whole number of samples per audio token")
+        if self.rest_tokens(Stream.USER_VIDEO) == 1:
+            raise ValueError(
+                f"rest_seconds {float(self.rest_seconds):g} is one camera token, which deviates from its own mean by "
+                f"nothing: choose at least {float(2 * self.grid(Stream.USER_VIDEO)):g}, or 0 for raw features"
+            )
         for stream in Stream:
             worst = self.worst_reaction(stream)
             if worst > MAX_REACTION_SECONDS and not self.allow_slow_reaction:
@@ -192,7 +197,7 @@ class Layout:
 
     def rest_tokens(self, stream: Stream) -> int:
         """User tokens that are averaged to how the user looks at rest; 0 for audio, whose codebook is fixed."""
-        return max(1, int(self.rest_seconds / self.grid(stream))) if stream is Stream.USER_VIDEO else 0
+        return int(self.rest_seconds / self.grid(stream)) if stream is Stream.USER_VIDEO else 0
 
     def memory_tokens(self, stream: Stream) -> int:
         """Newest user tokens from which the features that a block attends to are computed."""
@@ -226,7 +231,7 @@ class Layout:
 
     @classmethod
     def from_dict(cls, plain: dict) -> Layout:
-        values = dict(plain)
+        values = {"rest_seconds": 0} | plain  # checkpoints from before the field were trained on raw features
         for name in ("user_audio_delay", "user_video_delay"):
             if isinstance(values.get(name), dict):
                 values[name] = DelayBudget(**values[name])

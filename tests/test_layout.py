@@ -61,6 +61,12 @@ def test_blocks_without_whole_tokens_are_refused(block: Fraction) -> None:
         Layout(block_seconds=block)
 
 
+def test_a_resting_look_of_one_token_is_refused() -> None:
+    with pytest.raises(ValueError, match="or 0 for raw features"):
+        Layout(rest_seconds=Fraction(1, 5))
+    assert Layout(rest_seconds=Fraction(0)).rest_tokens(Stream.USER_VIDEO) == 0
+
+
 def test_lead_covers_everything_that_the_first_block_can_reach() -> None:
     for layout in (Layout(), FPS30):
         for stream in Stream:
@@ -77,3 +83,9 @@ def test_audio_tokens_of_a_latent_overlap_it() -> None:
 
 def test_layout_survives_its_dictionary() -> None:
     assert Layout.from_dict(FPS30.to_dict()) == FPS30
+
+
+def test_a_layout_from_before_the_resting_look_keeps_raw_features() -> None:
+    plain = Layout().to_dict()
+    del plain["rest_seconds"]
+    assert Layout.from_dict(plain) == Layout(rest_seconds=Fraction(0))

@@ -12,7 +12,7 @@ import numpy as np
 import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
-from avatar_lab.data.sampler import WindowSampler
+from avatar_lab.data.sampler import WindowSampler, items_of
 from avatar_lab.data.schema import SIDES, DatasetInfo, Interaction
 from avatar_lab.data.shards import ShardReader
 from avatar_lab.data.windows import WindowId, cut_window, stack_windows, whole_blocks
@@ -101,10 +101,7 @@ class DyadData:
             rank, world_size = dist.get_rank(), dist.get_world_size()
         else:
             rank, world_size = 0, 1
-        if self._batch_size % world_size or not 0 <= rank < world_size:
-            raise ValueError(
-                f"rank {rank} of {world_size}: batch_size {self._batch_size} must divide evenly over the ranks"
-            )
+        items_of(0, self._batch_size, rank=rank, world_size=world_size)  # refuses here, not in a worker
         return rank, world_size
 
     def windows(self, step: int, *, rank: int, world_size: int) -> list[WindowId]:

@@ -115,12 +115,25 @@ class WindowSampler:
 
     def windows(self, step: int, *, batch_size: int, rank: int, world_size: int) -> list[WindowId]:
         """The part of ``rank`` in the global batch of ``step``."""
-        per_rank = batch_size // world_size
-        first = step * batch_size + rank * per_rank
-        return [self.window(cursor) for cursor in range(first, first + per_rank)]
+        return [self.window(cursor) for cursor in items_of(step, batch_size, rank=rank, world_size=world_size)]
 
     def _generator(self, stream: int, epoch: int, item: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=[self._seed, stream], counter=[0, 0, epoch, item]))
+
+
+def items_of(step: int, batch_size: int, *, rank: int, world_size: int) -> range:
+    """Positions in the global order that ``rank`` handles at ``step``.
+
+    Raises:
+        ValueError: the batch does not divide evenly over the ranks, or there is no such rank.
+    """
+    if batch_size % world_size or not 0 <= rank < world_size:
+        raise ValueError(
+            f"rank {rank} of {world_size}: batch_size {batch_size} must divide evenly over the ranks: choose a multiple"
+        )
+    per_rank = batch_size // world_size
+    first = step * batch_size + rank * per_rank
+    return range(first, first + per_rank)
 
 
 def _start_weights(

@@ -9,6 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from avatar_lab.data.sampler import items_of
 from avatar_lab.training import distributed
 from avatar_lab.training.protocol import BatchSource
 
@@ -28,13 +29,10 @@ class MapBatches:
         return iter(DataLoader(self.dataset, batch_sampler=self._indices(start_step), num_workers=num_workers))
 
     def _indices(self, start_step: int) -> Iterator[list[int]]:
-        length, ranks = len(self.dataset), distributed.world_size()  # type: ignore[arg-type]
-        own, rest = divmod(self.batch_size, ranks)
-        if rest:
-            raise ValueError(f"a batch of {self.batch_size} cannot be shared by {ranks} devices: choose a multiple")
+        length = len(self.dataset)  # type: ignore[arg-type]
+        place = {"rank": distributed.rank(), "world_size": distributed.world_size()}
         for step in count(start_step):
-            first = step * self.batch_size + distributed.rank() * own
-            yield [i % length for i in range(first, first + own)]
+            yield [i % length for i in items_of(step, self.batch_size, **place)]
 
 
 class StepRange:
