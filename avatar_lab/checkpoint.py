@@ -25,7 +25,8 @@ from avatar_lab.level import Level
 from avatar_lab.model.dit import JointDiT
 from avatar_lab.model.embedding import CleanHead, VelocityHead
 
-FORMAT = "avatar_lab.checkpoint/1"
+FORMAT = "avatar_lab.checkpoint/2"
+"""2: logits are the heads' plus the codebook's likelihood; heads of format 1 expect to stand alone."""
 BIDIRECTIONAL_STAGE = "teacher"
 """The one stage whose model sees its own future; all others are causal."""
 VIDEO_HEADS = {head.__name__: head for head in (CleanHead, VelocityHead)}
@@ -183,7 +184,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise ValueError(f"{path} is damaged ({error}): copy or train it again") from error
     header = json.loads(metadata.get("avatar_lab", "{}"))
     if header.get("format") != FORMAT:
-        raise ValueError(f"{path} is not an avatar_lab checkpoint of format {FORMAT}")
+        raise ValueError(f"{path} is not an avatar_lab checkpoint of format {FORMAT}: train it again with this version")
     return header, tensors
 
 

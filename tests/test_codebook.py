@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from avatar_lab.codebook import Codebook
+from avatar_lab.codebook import READING_NOISE, Codebook
 
 
 def tables(num: int = 3, size: int = 16, width: int = 8) -> torch.Tensor:
@@ -42,6 +42,51 @@ def test_expected_is_the_mean_of_embeddings_under_independent_heads() -> None:
         probability[0, i] * probability[1, j] * book.embed(torch.tensor([i, j])) for i in range(4) for j in range(4)
     )
     assert torch.allclose(book.expected(logits_KV), mean, atol=1e-6)
+
+
+def test_likelihood_of_one_codebook_is_the_posterior_of_bayes() -> None:
+    book = Codebook(tables(num=1, size=16))
+    noisy_ND = torch.randn(7, 8, generator=torch.Generator().manual_seed(5), dtype=torch.double)
+    sigma_N = torch.linspace(0, 1, 7, dtype=torch.double)
+    book.double()
+    scale_N1 = (sigma_N**2 + READING_NOISE**2).sqrt()[:, None, None]
+    density = torch.distributions.Normal((1 - sigma_N)[:, None, None] * book.tables_KVD[0], scale_N1)
+    posterior_NV = density.log_prob(noisy_ND[:, None]).sum(-1).softmax(-1)
+    assert torch.allclose(book.log_likelihood(noisy_ND, sigma_N)[:, 0].softmax(-1), posterior_NV, atol=1e-12)
+
+
+def test_likelihood_reads_codebook_after_codebook() -> None:
+    """Coarse tokens hide fine ones: read one by one, a second codebook of a fifth of the size is found."""
+    coarse_to_fine = tables(num=2, size=64, width=24) * torch.tensor([1.0, 0.2])[:, None, None]
+    book = Codebook(coarse_to_fine)
+    tokens_NK = torch.randint(0, 64, (500, 2), generator=torch.Generator().manual_seed(6))
+    noise_ND = torch.randn(500, 24, generator=torch.Generator().manual_seed(7))
+
+    def read(level: float) -> list[float]:
+        sigma_N = torch.full((500,), level)
+        noisy_ND = (1 - level) * book.embed(tokens_NK) + level * noise_ND
+        right_NK = book.log_likelihood(noisy_ND, sigma_N).argmax(-1) == tokens_NK
+        return right_NK.float().mean(0).tolist()
+
+    clean, noisy, lost = read(0.0), read(0.3), read(0.9)
+    assert min(clean) > 0.99
+    assert noisy[0] > 0.95, "the coarse codebook is read through this noise"
+    assert noisy[1] < 0.8, "noise hides the fine codebook first"
+    assert lost[1] < 0.1
+
+
+def test_pure_noise_says_nothing_about_tokens() -> None:
+    book = Codebook(tables())
+    logits_KV = book.log_likelihood(torch.randn(4, 8, generator=torch.Generator().manual_seed(8)), torch.ones(4))
+    assert torch.equal(logits_KV, torch.zeros_like(logits_KV))
+
+
+def test_likelihood_keeps_its_precision_in_mixed_precision() -> None:
+    book = Codebook(tables())
+    noisy_ND = book.embed(torch.randint(0, 16, (20, 3), generator=torch.Generator().manual_seed(9)))
+    exact = book.log_likelihood(noisy_ND, torch.zeros(20))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(book.log_likelihood(noisy_ND, torch.zeros(20)), exact)
 
 
 def test_seeded_sampling_repeats_and_follows_the_distribution() -> None:

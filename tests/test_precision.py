@@ -28,12 +28,29 @@ def test_a_precision_that_is_named_is_kept() -> None:
     assert Machine(accelerator="cpu", precision="32-true").lightning_precision() == "32-true"
 
 
-def test_attention_of_half_precision_is_taken_in_single_precision_on_cpus() -> None:
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(2, 3, 5, 8, generator=generator).bfloat16() for _ in range(3))
+def heads(tokens: int, seed: int) -> torch.Tensor:
+    return torch.randn(2, 3, tokens, 8, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+def test_attention_of_half_precision_agrees_with_single_forward_and_backward() -> None:
     mask = torch.ones(5, 5, dtype=torch.bool).tril()
-    exact = attend(q.float(), k.float(), v.float(), mask)
-    with torch.autocast("cpu", torch.bfloat16):
-        half = attend(q, k, v, mask)
-    assert half.dtype is torch.bfloat16
-    assert torch.equal(half, exact.bfloat16())
+    found = []
+    for dtype in (torch.float32, torch.bfloat16):
+        q, k, v = (heads(5, seed).to(dtype).detach().requires_grad_() for seed in range(3))
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+            out = attend(q, k, v, mask)
+        assert out.dtype is dtype
+        out.backward(torch.ones_like(out))
+        found.append([out.detach(), *(x.grad for x in (q, k, v) if x.grad is not None)])
+    assert [len(tensors) for tensors in found] == [4, 4]
+    for exact, half in zip(*found, strict=True):  # bfloat16 has 8 bits; these numbers are of order one
+        assert torch.allclose(exact, half.float(), atol=0.04)
+
+
+def test_attention_of_half_precision_ignores_what_is_hidden() -> None:
+    q, k, v = heads(5, 1), heads(7, 2), heads(7, 3)
+    mask = torch.ones(2, 1, 5, 7, dtype=torch.bool)
+    mask[..., 4:] = False
+    before = attend(q, k, v, mask)
+    k[:, :, 4:], v[:, :, 4:] = 100, -100
+    assert torch.equal(attend(q, k, v, mask), before)

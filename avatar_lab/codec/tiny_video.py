@@ -154,7 +154,7 @@ class TinyVideo(ShippedNetwork):
             raise ValueError(f"latents have shape {tuple(latents_BFHWC.shape)}; expected (batch, latents, *{expected})")
         latents_BFCHW = latents_BFHWC.permute(0, 1, 4, 2, 3)
         frames_BPHWC, state = self._synthesise(latents_BFCHW, state)
-        return ((frames_BPHWC + 1) * 127.5).round().clamp(0, 255).to(torch.uint8), state
+        return frames_BPHWC.add_(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8), state
 
     @torch.no_grad()
     def encode_picture(self, picture_BHWC: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ mouth, smile, nods and leans in generated pixels.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from avatar_lab.weight_file import ShippedNetwork
@@ -96,9 +96,9 @@ class PixelReader(ShippedNetwork):
         size = self.frame_size
         if frames_PHWC.ndim != 4 or frames_PHWC.shape[1:] != (size, size, 3):
             raise ValueError(f"frames have shape {tuple(frames_PHWC.shape)}; expected (frames, {size}, {size}, 3)")
-        x_PCHW = (frames_PHWC.to(self.unit_R.dtype) / 127.5 - 1).permute(0, 3, 1, 2)
-        x_PCHW = F.pixel_unshuffle(x_PCHW, 2).contiguous(memory_format=torch.channels_last)
-        fine_PCHW = self.fine(x_PCHW)
+        # Folded while still bytes, with channels last, as the convolutions want them.
+        x_PHWC = rearrange(frames_PHWC, "p (h a) (w b) c -> p h w (c a b)", a=2, b=2).to(self.unit_R.dtype) / 127.5 - 1
+        fine_PCHW = self.fine(x_PHWC.permute(0, 3, 1, 2))
         return self.head(torch.cat((self.look(fine_PCHW), self.coarse(fine_PCHW).flatten(1)), 1))
 
     @torch.no_grad()

@@ -46,8 +46,8 @@ def network(roles: nn.ModuleDict, role: str) -> AvatarModel:
     return model
 
 
-def fresh(*, size: ModelSize, setting: Setting, level: Level, window_blocks: int) -> Checkpoint:
-    """A model with random weights that speaks the given codecs.
+def fresh(*, size: ModelSize, setting: Setting, level: Level, window_blocks: int, num_steps: int = 32) -> Checkpoint:
+    """A model with random weights that speaks the given codecs, sampled by ``num_steps`` of the ODE.
 
     Raises:
         ValueError: codec rates do not fit the layout.
@@ -74,7 +74,7 @@ def fresh(*, size: ModelSize, setting: Setting, level: Level, window_blocks: int
     )
     card = Card(
         stage="fresh",
-        sampler=Sampler.ode(32),
+        sampler=Sampler.ode(num_steps),
         audio_codec=setting.audio_codec.spec.fingerprint,
         video_codec=spec.fingerprint,
         window_blocks=window_blocks,

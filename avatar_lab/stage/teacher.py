@@ -25,6 +25,7 @@ class Teacher:
 
     fit_warp_at   step at which the audio warp is fitted to the cross-entropies seen so far, then frozen
     window_blocks blocks of a training window
+    num_steps     of the ODE when it is sampled
     """
 
     name = "teacher"
@@ -41,6 +42,7 @@ class Teacher:
         rates: ConditionRates,
         fit_warp_at: int,
         window_blocks: int,
+        num_steps: int = 32,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
         tilt: float = 1.0,
@@ -51,6 +53,7 @@ class Teacher:
             setting=setting,
             level=Level.SEE,
             window_blocks=window_blocks,
+            num_steps=num_steps,
         )
         self.roles = nn.ModuleDict({"teacher": self.start.model})
         self.fit_warp_at = fit_warp_at
