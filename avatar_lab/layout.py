@@ -231,7 +231,7 @@ class Layout:
 
     @classmethod
     def from_dict(cls, plain: dict) -> Layout:
-        values = {"rest_seconds": 0} | plain  # checkpoints from before the field were trained on raw features
+        values = dict(plain)
         for name in ("user_audio_delay", "user_video_delay"):
             if isinstance(values.get(name), dict):
                 values[name] = DelayBudget(**values[name])

@@ -55,6 +55,18 @@ def test_likelihood_of_one_codebook_is_the_posterior_of_bayes() -> None:
     assert torch.allclose(book.log_likelihood(noisy_ND, sigma_N)[:, 0].softmax(-1), posterior_NV, atol=1e-12)
 
 
+def test_likelihood_counts_later_codebooks_as_noise_of_their_spread() -> None:
+    book = Codebook(tables(num=2, size=16)).double()
+    noisy_ND = torch.randn(7, 8, generator=torch.Generator().manual_seed(5), dtype=torch.double)
+    sigma = 0.4
+    first_VD, second_VD = (1 - sigma) * book.tables_KVD
+    spread = (second_VD - second_VD.mean(0)).square().mean()
+    density = torch.distributions.Normal(first_VD + second_VD.mean(0), (spread + sigma**2 + READING_NOISE**2).sqrt())
+    posterior_NV = density.log_prob(noisy_ND[:, None]).sum(-1).softmax(-1)
+    found_NV = book.log_likelihood(noisy_ND, torch.full((7,), sigma, dtype=torch.double))[:, 0].softmax(-1)
+    assert torch.allclose(found_NV, posterior_NV, atol=1e-12)
+
+
 def test_likelihood_reads_codebook_after_codebook() -> None:
     """Coarse tokens hide fine ones: read one by one, a second codebook of a fifth of the size is found."""
     coarse_to_fine = tables(num=2, size=64, width=24) * torch.tensor([1.0, 0.2])[:, None, None]

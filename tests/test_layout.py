@@ -83,9 +83,3 @@ def test_audio_tokens_of_a_latent_overlap_it() -> None:
 
 def test_layout_survives_its_dictionary() -> None:
     assert Layout.from_dict(FPS30.to_dict()) == FPS30
-
-
-def test_a_layout_from_before_the_resting_look_keeps_raw_features() -> None:
-    plain = Layout().to_dict()
-    del plain["rest_seconds"]
-    assert Layout.from_dict(plain) == Layout(rest_seconds=Fraction(0))

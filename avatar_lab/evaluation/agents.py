@@ -73,7 +73,7 @@ MODEL_AGENTS = (
         title="teacher",
         checkpoint="teacher",
         level=Level.SEE,
-        about="bidirectional, many steps, not streaming",
+        about="bidirectional, by the ODE, not streaming",
         offline=True,
         colour="#6a4c93",
     ),

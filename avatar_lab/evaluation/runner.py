@@ -54,7 +54,7 @@ def run_agents(
     Args:
         provenance: the shared columns of an agent's rows; equal ``config_sha`` means that it is done.
         batch_size: conversations per task, at most.
-        offline_dyads: judge agents that do not stream, which are slow, on the first so many dyads only.
+        offline_dyads: judge agents that do not stream, which may be slow, on the first so many dyads only.
     """
     cues = [conversation_cues(conversation, seed=studio.seed) for conversation in studio.conversations]
     write_cues(out / "cues.json", studio.conversations, cues)

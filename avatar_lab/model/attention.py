@@ -47,7 +47,8 @@ def attend(q_BHNC: Tensor, k_BHMC: Tensor, v_BHMC: Tensor, mask: Mask = None) ->
 
 
 def _by_products(q_BHNC: Tensor, k_BHMC: Tensor, v_BHMC: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention written out: on the 240 keys of a training window 1.7 times as fast, forward and backward, as SDPA."""
+    """Attention written out, logits and weights in half precision too: on the 240 keys of a training window 1.7 times
+    as fast, forward and backward, as SDPA in single precision."""
     logits_BHNM = (q_BHNC * q_BHNC.shape[-1] ** -0.5) @ k_BHMC.mT
     if mask is not None:
         hidden = torch.zeros(mask.shape, dtype=logits_BHNM.dtype).masked_fill_(~mask, float("-inf"))

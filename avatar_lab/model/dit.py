@@ -258,8 +258,8 @@ class JointDiT(nn.Module):
         shift, scale = (embedded[:, :, None] + self.scale_shift_out).unbind(2)
         x = (self.norm_out(x_BND) * (1 + scale) + shift).unflatten(1, (-1, self.tokens_per_block))
         audio, video = x.split([self.layout.audio_per_block, x.shape[2] - self.layout.audio_per_block], dim=2)
-        expected = self.audio_out(audio.flatten(1, 2)).unflatten(-1, (self.codebook.num_codebooks, -1))
-        logits = expected + self.codebook.log_likelihood(noisy.audio_BAD, levels.audio_BA)
+        prior = self.audio_out(audio.flatten(1, 2)).unflatten(-1, (self.codebook.num_codebooks, -1))
+        logits = prior + self.codebook.log_likelihood(noisy.audio_BAD, levels.audio_BA)
         output = rearrange(self.video_out(video), "b s (f n) q -> b (s f) n q", f=self.layout.latents_per_block)
         sigma = levels.video_BF[..., None, None, None]
         velocity = self.video_head(self.patches.join(output), noisy.video_BFHWC, sigma)

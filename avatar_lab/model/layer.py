@@ -137,14 +137,14 @@ class Layer(nn.Module):
         past  rotated keys and values of earlier blocks, (B, H, M, C) each
         """
         shift1, scale1, gate1, shift3, scale3, gate3 = (modulation_BN6D + self.scale_shift_table).unbind(2)
-        q, k, v = self.attention.project(self.norm1(x_BND) * (1 + scale1) + shift1)
+        q, k, v = self.attention.project(torch.addcmul(shift1, self.norm1(x_BND), 1 + scale1))
         q, k_here = rotate(q, rotation_NP2), rotate(k, rotation_NP2)
         keys, values = (k_here, v) if past is None else (torch.cat([past[0], k_here], 2), torch.cat([past[1], v], 2))
-        x_BND = x_BND + gate1 * self.attention.output(attend(q, keys, values, mask))
+        x_BND = torch.addcmul(x_BND, gate1, self.attention.output(attend(q, keys, values, mask)))
         x_BND = x_BND + self.conditions(self.norm2(x_BND), memory.conditions)
         if self.listen is not None and memory.listen is not None:
             x_BND = self.listen(x_BND, memory.listen, rotation_NP2)
         if self.see is not None and memory.see is not None:
             x_BND = self.see(x_BND, memory.see, rotation_NP2)
-        x_BND = x_BND + gate3 * self.feed_forward(self.norm3(x_BND) * (1 + scale3) + shift3)
+        x_BND = torch.addcmul(x_BND, gate3, self.feed_forward(torch.addcmul(shift3, self.norm3(x_BND), 1 + scale3)))
         return x_BND, (k, v)

@@ -3,7 +3,8 @@
 DMD (Yin et al. 2023, arXiv:2311.18828, eq. 7) moves generated samples along the difference of two scores; here the
 real score is the autoregressive model, the fake one a critic trained on what the student makes now, and samples come
 from the student's own cached rollout (Self Forcing, Huang et al. 2025, arXiv:2506.08009). Scores and gradients live
-on clean estimates; for audio that is the expected embedding, so tokens need no special case.
+on clean estimates; for audio that is the expected embedding. It lies between entries of the codebook, where the
+likelihood of both scores favours the nearest entry, so the audio term is best kept small (experiments/LOG.md).
 
 A rollout without gradients followed by one masked forward of its recorded last steps gives the same gradient as
 back-propagating through the loop, whose cache is detached anyway; that the two agree is a tested identity.

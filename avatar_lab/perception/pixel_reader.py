@@ -96,7 +96,7 @@ class PixelReader(ShippedNetwork):
         size = self.frame_size
         if frames_PHWC.ndim != 4 or frames_PHWC.shape[1:] != (size, size, 3):
             raise ValueError(f"frames have shape {tuple(frames_PHWC.shape)}; expected (frames, {size}, {size}, 3)")
-        # Folded while still bytes, with channels last, as the convolutions want them.
+        # Folded before converted, with channels last, as the convolutions want them.
         x_PHWC = rearrange(frames_PHWC, "p (h a) (w b) c -> p h w (c a b)", a=2, b=2).to(self.unit_R.dtype) / 127.5 - 1
         fine_PCHW = self.fine(x_PHWC.permute(0, 3, 1, 2))
         return self.head(torch.cat((self.look(fine_PCHW), self.coarse(fine_PCHW).flatten(1)), 1))

@@ -20,6 +20,9 @@ import torch
 
 log = logging.getLogger(__name__)
 
+FORMAT = "avatar_lab.training_state/2"
+"""Raise when old weights would mean something else in new code, as with the checkpoints' own ``FORMAT``."""
+
 
 class CheckpointStore:
     """The ``keep`` newest checkpoints of one run."""
@@ -43,7 +46,12 @@ class CheckpointStore:
             file.flush()
             os.fsync(file.fileno())
         size, digest = _measure(temporary / "state.pt")
-        manifest = {"step": step, "stage": state["stage"], "files": {"state.pt": {"bytes": size, "sha256": digest}}}
+        manifest = {
+            "format": FORMAT,
+            "step": step,
+            "stage": state["stage"],
+            "files": {"state.pt": {"bytes": size, "sha256": digest}},
+        }
         write_atomically(temporary / "manifest.json", json.dumps(manifest, indent=1))
         temporary.rename(final)
         _flush_folder(self.folder)
@@ -60,11 +68,16 @@ class CheckpointStore:
         """State of the newest intact checkpoint, or None where there is none.
 
         Raises:
-            ValueError: there are checkpoints, but all are damaged.
+            ValueError: there are checkpoints, but all are damaged, or it was written by another version.
         """
         folders = self.complete()
         for folder in reversed(folders):
             if _intact(folder):
+                found = _manifest(folder).get("format", "an older format")
+                if found != FORMAT:
+                    raise ValueError(
+                        f"{folder} is of {found}, this code reads {FORMAT}: use another out= to start anew"
+                    )
                 log.info("resuming from %s", folder)
                 return torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
             log.warning("%s is damaged (size or sha256 differ from its manifest); trying the one before", folder)
@@ -99,8 +112,13 @@ def _measure(path: Path) -> tuple[int, str]:
         return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return manifest
+
+
 def _intact(folder: Path) -> bool:
-    files = json.loads((folder / "manifest.json").read_text())["files"]
+    files = _manifest(folder)["files"]
     return all(
         (folder / name).exists() and _measure(folder / name) == (entry["bytes"], entry["sha256"])
         for name, entry in files.items()

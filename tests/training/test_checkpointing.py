@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,17 @@ def test_all_damaged_is_an_error(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, keep=2)
     (store.save(state(1), step=1) / "state.pt").write_bytes(b"")
     with pytest.raises(ValueError, match=r"all 1 checkpoints .* are damaged"):
+        store.load_latest()
+
+
+def test_weights_of_an_older_format_are_refused(tmp_path: Path) -> None:
+    """Heads trained without the codebook's likelihood would be read as if trained with it."""
+    store = CheckpointStore(tmp_path, keep=2)
+    manifest = store.save(state(1), step=1) / "manifest.json"
+    plain = json.loads(manifest.read_text())
+    del plain["format"]
+    manifest.write_text(json.dumps(plain))
+    with pytest.raises(ValueError, match=r"older format.*start anew"):
         store.load_latest()
 
 
