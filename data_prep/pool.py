@@ -9,8 +9,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import torch
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
+from avatar_lab.lifetime import die_with_parent, leave_interrupts_to_parent
 from data_prep.manifest import Recording
-from data_prep.media.lifetime import die_with_parent
 from data_prep.pipeline import Pipeline, Prepared
 from data_prep.settings import Settings
 
@@ -61,6 +61,7 @@ _worker_pipeline: list[Pipeline] = []
 
 def _start_worker(settings: Settings, load_audio: LoadAudio, load_video: LoadVideo) -> None:
     die_with_parent()
+    leave_interrupts_to_parent()
     torch.set_num_threads(1)
     _worker_pipeline.append(Pipeline(settings, load_audio(), load_video()))
 

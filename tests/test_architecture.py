@@ -14,7 +14,10 @@ ROOT = Path(__file__).parent.parent
 MAX_LINES = 300
 
 FLOORS = (
-    {"layout", "level", "tensors", "codebook", "context", "event_types", "precision", "weight_file", "construct"},
+    {
+        *("layout", "level", "tensors", "codebook", "context", "event_types"),
+        *("precision", "weight_file", "construct", "lifetime"),
+    },
     {"codec", "data", "world", "events", "perception", "model", "diffusion"},
     {"avatar_model", "checkpoint", "rollout"},
     {"objective"},

@@ -31,6 +31,7 @@ from avatar_lab.evaluation.rows import Measurement, Provenance, Status, write_ro
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.evaluation.summary import write_json
 from avatar_lab.event_types import to_table
+from avatar_lab.lifetime import die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +190,7 @@ def _performers(studio: Studio, workers: int) -> Iterator[_Pool]:
 
 def _start_worker(studio: Studio) -> None:
     global _studio
+    die_with_parent()
     torch.set_num_threads(1)
     _studio = studio
 

@@ -26,6 +26,7 @@ import soundfile
 
 from avatar_lab.event_types import to_table
 from avatar_lab.layout import Layout
+from avatar_lab.lifetime import die_with_parent, leave_interrupts_to_parent
 from avatar_lab.world.dialogue import SIDES, Dialogue
 from avatar_lab.world.face import render_face
 from avatar_lab.world.graph import Graph, world_v1
@@ -163,12 +164,17 @@ def write_dataset(
             if progress is not None:
                 progress(len(done), num_dialogues)
         return done
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         for interaction in pool.map(partial(_write_one, job), seeds):
             done.append(interaction)
             if progress is not None:
                 progress(len(done), num_dialogues)
     return done
+
+
+def _start_worker() -> None:
+    die_with_parent()
+    leave_interrupts_to_parent()
 
 
 @dataclass(frozen=True, kw_only=True)

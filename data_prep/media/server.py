@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 
+from avatar_lab.lifetime import die_with_parent, leave_interrupts_to_parent
 from data_prep.manifest import SkipReason, SkipRecording
-from data_prep.media.lifetime import die_with_parent
 
 try:
     import decord
@@ -202,6 +202,7 @@ def _limit_process(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     die_with_parent()
+    leave_interrupts_to_parent()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -142,3 +144,29 @@ def test_rendering_is_much_faster_than_real_time(tmp_path: Path) -> None:
         write_recording(simulate(seed, seconds, graph=GRAPH), tmp_path, Layout())
         best = max(best, seconds / (time.process_time() - begin))
     assert best > 8, f"both people with mp4 and wav at {best:.1f} x real time on one core; the bar is 20"
+
+
+@pytest.mark.ci
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    program = (
+        "from pathlib import Path; from avatar_lab.world.record import write_dataset; "
+        f"write_dataset(Path({str(tmp_path)!r}), num_dialogues=64, seconds=8.0, seed=0, held_out=False, workers=2)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2]) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("*.mp4")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+    assert len(children) >= 2
+    deadline = time.monotonic() + 10
+    while any(_running(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in children if _running(pid)]
+
+
+def _running(pid: str) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
