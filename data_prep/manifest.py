@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from data_prep.blob import Blob
+from data_prep.notes import Notes
+
 
 class SkipReason(StrEnum):
     """Why a recording does not reach the shards; each is counted in the report."""
 
     MISSING_PARTNER = "missing_partner"
+    NOT_ON_DISK = "not_on_disk"
+    """The data set has the partner, but that part of it was not downloaded; does not count as damage."""
+    NOT_A_PAIR = "not_a_pair"
+    """More than two people, or two files that the data set keeps apart."""
     EMPTY = "empty"
     """A file of zero bytes, or one that holds a header and no media."""
     UNREADABLE = "unreadable"
@@ -25,6 +32,12 @@ class SkipReason(StrEnum):
     MISMATCHED = "mismatched_durations"
     TIMEOUT = "timeout"
     BAD_EVENTS = "bad_events"
+    BAD_FEATURES = "bad_features"
+    """Arrays or annotations that the data set brings along cannot be read."""
+
+
+NO_DAMAGE = frozenset({SkipReason.NOT_ON_DISK})
+"""Reasons that a part of a data set on disk brings with it; they do not count towards ``max_skipped_share``."""
 
 
 class SkipRecording(Exception):
@@ -41,11 +54,18 @@ class SkipRecording(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class SideFiles:
-    """Files of one participant. ``audio`` None: the sound is inside the video file."""
+    """Files of one participant. ``audio`` None: the sound is inside the video file.
+
+    channel   of the sound file, where both people are in one; ``None``: all channels mixed
+    features  arrays per frame that the data set brings along, npz; notes  its transcript
+    """
 
     participant: str
-    video: Path | None
-    audio: Path | None
+    video: Blob | None
+    audio: Blob | None
+    channel: int | None = None
+    features: Blob | None = None
+    notes: Notes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +84,21 @@ class Recording:
     """The source's own event table (``avatar_lab.event_types.EVENT_SCHEMA``)."""
     split: str | None = None
     """Fixed by the source, or None: drawn from the participants."""
+    audio_only: bool = False
+    """The data set has no pictures: video losses are masked, and no camera is ever on."""
+    problem: tuple[SkipReason, str] | None = None
+    """Why it cannot be used, known before any file is opened."""
 
     @property
-    def files(self) -> dict[str, Path]:
+    def files(self) -> dict[str, Blob]:
         """Every file of the interaction by role, in a fixed order."""
         found = {}
         for side, files in sorted(self.sides.items()):
-            for kind, path in (("video", files.video), ("audio", files.audio)):
-                if path is not None:
-                    found[f"{side}.{kind}"] = path
+            for kind, blob in (("video", files.video), ("audio", files.audio)):
+                if blob is not None:
+                    found[f"{side}.{kind}"] = blob
+            if files.notes is not None:
+                found[f"{side}.notes"] = files.notes.blob
         if self.events is not None:
-            found["events"] = self.events
+            found["events"] = Blob.of(self.events)
         return found

@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.data.schema import SIDES
+from data_prep.blob import Blob
 from data_prep.manifest import Recording, SkipReason, SkipRecording
 from data_prep.media.client import MediaClient, VideoFacts
 from data_prep.settings import Settings, check_codecs
-from data_prep.steps import encode, events, pictures, probe
+from data_prep.steps import encode, events, pictures, probe, track
 from data_prep.steps.clock import Clock, frames_on_grid
+from data_prep.steps.crop import Crop
 from data_prep.steps.digests import FileDigests
 from data_prep.steps.sound import Sound
 from data_prep.steps.store import StepResult, StepStore, step_key
@@ -90,8 +91,10 @@ class Pipeline:
 
     def _run_steps(self, recording: Recording, keys: dict[str, str]) -> None:
         settings, layout = self._settings, self._settings.layout
-        files = {role: self._digest(path) for role, path in recording.files.items()}
-        media_files = {role: digest for role, digest in files.items() if role != "events"}
+        if recording.problem is not None:
+            raise SkipRecording(*recording.problem)
+        files = {role: self._digest(blob) for role, blob in recording.files.items()}
+        media_files = {role: digest for role, digest in files.items() if role.endswith((".video", ".audio"))}
         probed = self._step(
             keys,
             "probe",
@@ -100,7 +103,8 @@ class Pipeline:
                 "limits": asdict(settings.limits),
                 "max_mismatch": settings.max_mismatch,
                 "min_seconds": settings.min_seconds,
-            },
+            }
+            | ({"audio_only": True} if recording.audio_only else {}),
             media_files,
             lambda: probe.probe(
                 recording,
@@ -109,8 +113,9 @@ class Pipeline:
                 min_seconds=settings.min_seconds,
             ),
         )
-        facts = {side: _video_facts(probed, side) for side in SIDES}
+        facts = {} if recording.audio_only else {side: _video_facts(probed, side) for side in SIDES}
         clock = Clock.of(layout, probed.values["seconds"])
+        framings = self._framings(keys, recording, facts)
         # The length stands for the probe: limits and time-outs do not change what is encoded.
         grids = {
             "sample_rate": layout.sample_rate,
@@ -123,7 +128,7 @@ class Pipeline:
             keys,
             "events",
             events.VERSION,
-            grids | {"vad": asdict(settings.vad), "interaction": recording.interaction},
+            grids | {"vad": asdict(settings.vad), "interaction": recording.interaction} | _channels(recording),
             files,
             lambda: events.find_events(
                 sound.waveforms,
@@ -131,17 +136,21 @@ class Pipeline:
                 rule=settings.vad,
                 interaction=recording.interaction,
                 given=recording.events,
+                notes={side: files.notes for side, files in recording.sides.items() if files.notes is not None},
             ),
         )
         codecs = {"audio": self._audio_codec.spec.fingerprint, "video": self._video_codec.spec.fingerprint}
-        framing = {"crops": asdict(settings.crops), "frames_per_latent": layout.frames_per_latent}
+        framing = {
+            "crops": {side: [asdict(crop) for crop in crops] for side, crops in framings.items()},
+            "frames_per_latent": layout.frames_per_latent,
+        }
         self._step(
             keys,
             "encode",
             encode.VERSION,
-            grids | framing | codecs,
+            grids | framing | codecs | _channels(recording),
             media_files,
-            lambda: self._encode(recording, facts, clock, sound),
+            lambda: self._encode(recording, facts, clock, sound, framings),
         )
         self._step(
             keys,
@@ -149,8 +158,26 @@ class Pipeline:
             pictures.VERSION,
             grids | framing | {"video": codecs["video"], "count": settings.pictures},
             media_files | {"events": keys["events"]},
-            lambda: self._pictures(recording, facts, clock, found),
+            lambda: self._pictures(recording, facts, clock, found, framings),
         )
+
+    def _framings(
+        self, keys: dict[str, str], recording: Recording, facts: dict[str, VideoFacts]
+    ) -> dict[str, tuple[Crop, ...]]:
+        """What is cut out of each side's picture, from where its face is; nothing where there are no pictures."""
+        if recording.audio_only:
+            return {}
+        brought = {side: recording.sides[side].features for side in SIDES}
+        sizes = {side: {"width": facts[side].width, "height": facts[side].height} for side in SIDES}
+        tracked = self._step(
+            keys,
+            "track",
+            track.VERSION,
+            {"sizes": sizes},
+            {f"{side}.features": self._digest(blob) for side, blob in brought.items() if blob is not None},
+            lambda: track.track({side: track.find_face(brought[side], **sizes[side]) for side in SIDES}),
+        )
+        return {side: self._settings.crops.at(track.Face(**tracked.values[side]), **sizes[side]) for side in SIDES}
 
     def _step(
         self,
@@ -177,41 +204,54 @@ class Pipeline:
         self._store.save(step, keys[step], result)
         return result
 
-    def _digest(self, path: Path) -> str:
+    def _digest(self, blob: Blob) -> str:
         try:
-            digest = self._digests.known(path) if self._recalling else self._digests.of(path)
+            digest = self._digests.known(blob) if self._recalling else self._digests.of(blob)
         except OSError as error:
-            raise SkipRecording(SkipReason.UNREADABLE, f"{path.name}: {error}") from error
+            raise SkipRecording(SkipReason.UNREADABLE, f"{blob.name}: {error}") from error
         if digest is None:
             raise _NotStored
         return digest
 
-    def _encode(self, recording: Recording, facts: dict[str, VideoFacts], clock: Clock, sound: Sound) -> StepResult:
+    def _encode(
+        self,
+        recording: Recording,
+        facts: dict[str, VideoFacts],
+        clock: Clock,
+        sound: Sound,
+        framings: dict[str, tuple[Crop, ...]],
+    ) -> StepResult:
         settings, layout = self._settings, self._settings.layout
         chunk_latents = max(1, round(settings.chunk_seconds * layout.latent_rate))
         chunk_frames = chunk_latents * layout.frames_per_latent
         streams: dict[str, Iterator[np.ndarray]] = {}
-        valid: dict[str, Any] = {}
-        for side in SIDES:
+        valid: dict[str, Any] = {f"{side}.audio_valid": sound.valid[side] for side in SIDES}
+        for side in facts:
             index, live_P = frames_on_grid(facts[side].pts_P, fps=layout.fps, count=clock.frames)
             streams[side] = self._media[side].frames(_video(recording, side), index, facts[side], chunk=chunk_frames)
             valid[f"{side}.video_valid"] = live_P.reshape(clock.latents, -1).all(1)
-            valid[f"{side}.audio_valid"] = sound.valid[side]
         result = encode.encode(
             sound.waveforms,
             streams,
             audio_codec=self._audio_codec,
             video_codec=self._video_codec,
-            crops=settings.crops,
+            framings=framings,
             chunk_tokens=max(1, round(settings.chunk_seconds * layout.audio_rate)),
             chunk_frames=chunk_frames,
         )
         return StepResult(arrays=result.arrays | valid)
 
     def _pictures(
-        self, recording: Recording, facts: dict[str, VideoFacts], clock: Clock, found: StepResult
+        self,
+        recording: Recording,
+        facts: dict[str, VideoFacts],
+        clock: Clock,
+        found: StepResult,
+        framings: dict[str, tuple[Crop, ...]],
     ) -> StepResult:
         layout = self._settings.layout
+        if recording.audio_only:
+            return pictures.no_pictures(self._video_codec)
         arrays = {}
         for side in SIDES:
             grid_frames_R = pictures.neutral_frames(
@@ -226,21 +266,25 @@ class Pipeline:
             pieces = self._media[side].frames(
                 _video(recording, side), index[grid_frames_R], facts[side], chunk=len(grid_frames_R)
             )
-            arrays[f"{side}.pictures"] = pictures.encode_pictures(
-                pieces, self._video_codec, self._settings.crops.avatar
-            )
+            arrays[f"{side}.pictures"] = pictures.encode_pictures(pieces, self._video_codec, framings[side][0])
             arrays[f"{side}.picture_frames"] = grid_frames_R
         return StepResult(arrays=arrays)
+
+
+def _channels(recording: Recording) -> dict[str, object]:
+    """Which channel each side speaks on, where two people share a file."""
+    channels = {side: files.channel for side, files in recording.sides.items() if files.channel is not None}
+    return {"channels": channels} if channels else {}
 
 
 class _NotStored(Exception):
     """Something would have to be computed."""
 
 
-def _video(recording: Recording, side: str) -> Path:
-    path = recording.sides[side].video
-    assert path is not None  # probe has refused the recording otherwise
-    return path
+def _video(recording: Recording, side: str) -> Blob:
+    blob = recording.sides[side].video
+    assert blob is not None  # probe has refused the recording otherwise
+    return blob
 
 
 def _video_facts(probed: StepResult, side: str) -> VideoFacts:

@@ -25,6 +25,7 @@ from avatar_lab.data.schema import DatasetInfo
 from avatar_lab.events.vad import VadRule
 from avatar_lab.layout import Layout
 from data_prep import config
+from data_prep.manifest import NO_DAMAGE
 from data_prep.media.client import MediaLimits
 from data_prep.pipeline import Prepared
 from data_prep.pool import LoadAudio, LoadVideo, outcomes
@@ -50,6 +51,7 @@ def prepare(
     video_codec: LoadVideo,
     work: Path | None = None,
     splits: Mapping[str, float] | None = None,
+    allow_leakage: bool = False,
     workers: int = 2,
     max_skipped_share: float = 0.01,
     max_shard_bytes: int = 512 << 20,
@@ -67,8 +69,10 @@ def prepare(
         audio_codec, video_codec: called in each worker to load the codec; must be picklable.
         work: step results; default ``<out>.work`` beside it. May be deleted afterwards, at the price of doing it again.
         splits: shares of participants by split.
+        allow_leakage: keep splits of the source that put one person into two.
         workers: processes; 0 runs in this one.
-        max_skipped_share: stop if a larger share of the recordings cannot be used.
+        max_skipped_share: stop if a larger share of the recordings cannot be used; parts of a data set that are not on
+            disk do not count.
 
     Raises:
         ValueError: there is nothing to prepare, too much was skipped, or codecs and layout do not fit.
@@ -92,7 +96,7 @@ def prepare(
     recordings = list(source.recordings())
     if not recordings:
         raise ValueError(f"source {source.name} has no recordings: check its folder and file name patterns")
-    split_of = assign_splits(recordings, shares)
+    split_of = assign_splits(recordings, shares, allow_leakage=allow_leakage)
     store = StepStore(work)
     started = time.monotonic()
     with _exclusive(work):
@@ -109,11 +113,14 @@ def prepare(
             workers=workers,
         )
         ordered = [done[recording.interaction] for recording in recordings]
-        report = build_report(outcomes=ordered, entries=entries, store=store, shares=shares, cost=cost)
+        report = build_report(
+            outcomes=ordered, entries=entries, store=store, shares=shares, cost=cost, findings=source.findings
+        )
         write_report(out, report)
-        if report["skipped"] > max_skipped_share * len(recordings):
+        damaged = sum(outcome.skip is not None and outcome.skip not in NO_DAMAGE for outcome in ordered)
+        if damaged > max_skipped_share * len(recordings):
             raise ValueError(
-                f"{report['skipped']} of {len(recordings)} recordings cannot be used ({report['skipped_by_reason']}), "
+                f"{damaged} of {len(recordings)} recordings cannot be used ({report['skipped_by_reason']}), "
                 f"more than max_skipped_share={max_skipped_share:g}: mend them (see {out / 'report.md'}) or raise the "
                 "share"
             )

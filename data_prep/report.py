@@ -42,8 +42,9 @@ def build_report(
     store: StepStore,
     shares: Mapping[str, float],
     cost: Throughput,
+    findings: Mapping[str, int],
 ) -> dict[str, Any]:
-    """All figures as plain values."""
+    """All figures as plain values; ``findings`` are the source's."""
     skipped = [outcome for outcome in outcomes if outcome.skip is not None]
     seconds = 0.0
     split_seconds: dict[str, float] = defaultdict(float)
@@ -53,6 +54,8 @@ def build_report(
     shares_seconds: dict[str, float] = defaultdict(float)
     counts: Counter[str] = Counter()
     offsets: list[float] = []
+    agreement: list[float] = []
+    framed: Counter[str] = Counter()
     rates: Counter[str] = Counter()
     for entry in entries:
         probed, found = store.load("probe", entry.keys["probe"]), store.load("events", entry.keys["events"])
@@ -65,11 +68,15 @@ def build_report(
         split_people[entry.split] |= {files.participant for files in entry.recording.sides.values()}
         licenses[entry.recording.license] += length / 3600
         for side in SIDES:
-            rates[f"{probed.values[f'{side}.video']['fps']} fps"] += 1
+            video = probed.values.get(f"{side}.video")
+            rates["no video" if video is None else f"{video['fps']} fps"] += 1
             rates[f"{probed.values[f'{side}.audio']['sample_rate']} Hz"] += 1
             for kind in ("backchannels", "interruptions", "laughs"):
                 counts[kind] += found.values[kind][side]
         counts["turns"] += found.values["turns"]
+        agreement += found.values["voice_agreement"].values()
+        if (tracked := store.load("track", entry.keys.get("track", ""))) is not None:
+            framed.update(tracked.values[side]["origin"] for side in SIDES)
         offsets += found.values["floor_transfer_offsets"]
         for name, share in found.values["shares"].items():
             shares_seconds[name] += share * length
@@ -80,6 +87,8 @@ def build_report(
         "skipped": len(skipped),
         "skipped_by_reason": dict(sorted(Counter(str(outcome.skip) for outcome in skipped).items())),
         "skipped_recordings": {outcome.interaction: f"{outcome.skip}: {outcome.detail}" for outcome in skipped},
+        "source_findings": dict(sorted(findings.items())),
+        "participants_in_several_splits": _in_several(split_people),
         "hours": seconds / 3600,
         "splits": {
             split: {
@@ -93,8 +102,11 @@ def build_report(
         "non_commercial": any(entry.recording.non_commercial for entry in entries),
         "time_shares": {name: value / seconds for name, value in sorted(shares_seconds.items())} if seconds else {},
         "per_minute": {name: value / minutes for name, value in sorted(counts.items())} if minutes else {},
-        "floor_transfer_offset": _quantiles(offsets),
+        "floor_transfer_offset": _quantiles(offsets)
+        | ({"share in overlap": float(np.mean(np.asarray(offsets) < 0))} if offsets else {}),
         "source_rates": dict(sorted(rates.items())),
+        "voice_agreement": _quantiles(agreement),
+        "faces_from": dict(sorted(framed.items())),
         "throughput": {
             "wall_seconds": cost.wall_seconds,
             "computed_media_seconds": cost.computed_seconds,
@@ -139,7 +151,11 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     empty = [name for name, split in report["splits"].items() if not split["interactions"]]
     if empty:
         lines += [f"**Empty splits: {', '.join(empty)}.** Too few participants for their share; add recordings.", ""]
+    leaking = report["participants_in_several_splits"]
+    if leaking:
+        lines += [f"**{len(leaking)} people are in more than one split:** {', '.join(leaking[:_MAX_LISTED])}.", ""]
     lines += _table(("skipped because", "recordings"), list(report["skipped_by_reason"].items()))
+    lines += _table(("found while listing the source", ""), list(report["source_findings"].items()))
     lines += _table(("share of time", ""), [(n, f"{v:.1%}") for n, v in report["time_shares"].items()])
     lines += _table(("per minute", "both people"), [(n, f"{v:.2f}") for n, v in report["per_minute"].items()])
     lines += _table(
@@ -149,6 +165,11 @@ def as_markdown(report: Mapping[str, Any]) -> str:
     if report["non_commercial"]:
         lines += ["At least one recording forbids commercial use; so does every model trained on this data set.", ""]
     lines += _table(("source rate", "streams"), list(report["source_rates"].items()))
+    lines += _table(("face known from (none: whole picture)", "people"), list(report["faces_from"].items()))
+    lines += _table(
+        ("own voice activity and the data set's: both over either", ""),
+        [(n, f"{v:.2f}") for n, v in report["voice_agreement"].items()],
+    )
     cost = report["throughput"]
     lines += [
         f"{cost['computed_media_seconds']:.0f} s of conversation in {cost['wall_seconds']:.1f} s with "
@@ -169,11 +190,16 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> list[st
     return [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *(f"| {row} |" for row in body), ""]
 
 
+def _in_several(people: Mapping[str, set[str]]) -> list[str]:
+    """Participants of more than one split."""
+    count = Counter(person for members in people.values() for person in members)
+    return sorted(person for person, splits in count.items() if splits > 1)
+
+
 def _quantiles(values: Sequence[float]) -> dict[str, float]:
     if not values:
         return {}
     return {
         "mean": float(np.mean(values)),
         **{f"p{q}": float(np.percentile(values, q)) for q in (10, 50, 90)},
-        "share in overlap": float(np.mean(np.asarray(values) < 0)),
     }

@@ -146,7 +146,7 @@ class ShardWriter:
             participants={side: recording.sides[side].participant for side in SIDES},
             split=entry.split,
             seconds=float(probed.values["seconds"]),
-            source_fps={side: probed.values[f"{side}.video"]["fps"] for side in SIDES},
+            source_fps={side: facts["fps"] for side in SIDES if (facts := probed.values.get(f"{side}.video"))},
             source_sample_rate={side: probed.values[f"{side}.audio"]["sample_rate"] for side in SIDES},
             license=recording.license,
             non_commercial=recording.non_commercial,

@@ -12,11 +12,14 @@ from hashlib import sha256
 from data_prep.manifest import Recording
 
 
-def assign_splits(recordings: Sequence[Recording], shares: Mapping[str, float]) -> dict[str, str]:
+def assign_splits(
+    recordings: Sequence[Recording], shares: Mapping[str, float], *, allow_leakage: bool = False
+) -> dict[str, str]:
     """Split of every recording by interaction; a split fixed by the source wins.
 
     Raises:
-        ValueError: the shares do not add up to 1, or a source's fixed splits put one person into two.
+        ValueError: the shares do not add up to 1, or a source's fixed splits put one person into two and
+            ``allow_leakage`` is not set.
     """
     if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
         raise ValueError(f"split shares {dict(shares)} must be positive and add up to 1")
@@ -39,14 +42,16 @@ def assign_splits(recordings: Sequence[Recording], shares: Mapping[str, float]) 
     fixed: dict[str, str] = {}
     for recording in recordings:
         component = find(_nodes(recording)[0])
-        if recording.split is not None and fixed.setdefault(component, recording.split) != recording.split:
+        if recording.split is None:
+            continue
+        if fixed.setdefault(component, recording.split) != recording.split and not allow_leakage:
             raise ValueError(
                 f"{recording.interaction}: its participants are in split {fixed[component]!r} and in "
-                f"{recording.split!r}; correct the source's splits"
+                f"{recording.split!r}; correct the source's splits, or set allow_leakage=true to keep them"
             )
     for recording in recordings:
         component = find(_nodes(recording)[0])
-        splits[recording.interaction] = fixed.get(component) or _draw(component, shares)
+        splits[recording.interaction] = recording.split or fixed.get(component) or _draw(component, shares)
     return splits
 
 

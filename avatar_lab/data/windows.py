@@ -50,11 +50,14 @@ class Window:
     user_video_valid_G: np.ndarray
     picture_HWC: np.ndarray
     voice_NK: np.ndarray
+    anchor_present: np.bool_
     sample: np.int64
 
 
 def whole_blocks(layout: Layout, *, audio_tokens: int, video_latents: int) -> int:
-    """Blocks that both streams of a conversation fill."""
+    """Blocks that both streams of a conversation fill; a conversation without any pictures is as long as its sound."""
+    if not video_latents:
+        return audio_tokens // layout.audio_per_block
     return min(audio_tokens // layout.audio_per_block, video_latents // layout.latents_per_block)
 
 
@@ -83,13 +86,14 @@ def cut_window(interaction: Interaction, window: WindowId, *, layout: Layout, si
         script_E=_span(avatar.script, audio_start, tail, np.False_),
         sound_E=_span(avatar.sound, audio_start, tail, np.False_),
         audio_valid_E=_span(avatar.audio_valid, audio_start, tail, np.False_),
-        video_FHWC=avatar.avatar_latents[video_start:video_end],
-        video_valid_F=avatar.video_valid[video_start:video_end],
+        video_FHWC=_span(avatar.avatar_latents, video_start, video_end, np.float16(0)),
+        video_valid_F=_span(avatar.video_valid, video_start, video_end, np.False_),
         user_audio_TK=_span(user.audio_tokens, user_audio_start, audio_end, silence_K),
         user_audio_valid_T=_span(user.audio_valid, user_audio_start, audio_end, np.False_),
         user_video_GU=_span(user.user_features, user_video_start, video_end, np.zeros(user_width, np.float16)),
         user_video_valid_G=_span(user.video_valid, user_video_start, video_end, np.False_),
         picture_HWC=_picture(avatar, layout=layout, start=video_start, end=video_end),
+        anchor_present=np.bool_(len(avatar.pictures) > 0),
         voice_NK=avatar.audio_tokens[voice : voice + layout.anchor_tokens],
         sample=np.int64(window.sample),
     )
@@ -141,13 +145,13 @@ def stack_windows(windows: list[Window]) -> DyadBatch:
         anchor=Anchor(
             picture_BHWC=floats("picture_HWC"),
             voice_BNK=integers("voice_NK"),
-            present_B=torch.ones(len(windows), dtype=torch.bool),
+            present_B=flags("anchor_present"),
         ),
         sample_B=torch.from_numpy(arrays["sample"]),
     )
 
 
-def _span(array: np.ndarray, start: int, end: int, fill: np.ndarray | np.bool_) -> np.ndarray:
+def _span(array: np.ndarray, start: int, end: int, fill: np.ndarray | np.generic) -> np.ndarray:
     """``array[start:end]`` along the first axis, ``fill`` where the recording has nothing."""
     inner = array[max(start, 0) : min(end, len(array))]
     before, after = max(-start, 0), max(end - len(array), 0)
@@ -160,7 +164,9 @@ def _span(array: np.ndarray, start: int, end: int, fill: np.ndarray | np.bool_) 
 
 
 def _picture(side: SideArrays, *, layout: Layout, start: int, end: int) -> np.ndarray:
-    """The first neutral picture whose latent lies outside ``[start, end)``, else the first."""
+    """The first neutral picture whose latent lies outside ``[start, end)``, else the first; zeros if there is none."""
+    if not len(side.pictures):
+        return np.zeros(side.pictures.shape[1:], np.float16)
     latent_R = side.picture_frames // layout.frames_per_latent
     outside = np.flatnonzero((latent_R < start) | (latent_R >= end))
     return side.pictures[outside[0] if len(outside) else 0]

@@ -66,6 +66,13 @@ def detect_backchannels(
     ]
 
 
+def wordless_ipus(ipus: list[Segment], words: list[Segment], *, max_seconds: float = 2.0) -> list[Segment]:
+    """Short IPUs in which nothing was transcribed: laughs, "mm-hm" and sighs of corpora that have no label for them."""
+    short = [(start, end) for start, end in ipus if end - start <= max_seconds]
+    spoken = set(overlapping_ipus(short, words, min_share=1e-9))
+    return [ipu for ipu in short if ipu not in spoken]
+
+
 def overlapping_ipus(ipus: list[Segment], marked: list[Segment], *, min_share: float = 0.5) -> list[Segment]:
     """IPUs of which at least ``min_share`` is covered by ``marked``, for instance by laughs known from annotation."""
     found = []

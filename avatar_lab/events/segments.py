@@ -52,12 +52,15 @@ def total(segments: list[Segment]) -> float:
 
 
 def covered_seconds(segments: list[Segment], *, rate: float, count: int) -> np.ndarray:
-    """Seconds covered within each of ``count`` cells of ``1 / rate`` seconds, (count,)."""
-    edges = np.arange(count + 1) / rate
-    cumulative = np.zeros(count + 1)
-    for start, end in segments:
-        cumulative += np.clip(edges, start, end) - start
-    return np.diff(cumulative)
+    """Seconds covered within each of ``count`` cells of ``1 / rate`` seconds, (count,); overlapping segments add up."""
+    if not segments:
+        return np.zeros(count)
+    # What is covered up to a time is linear between edges of segments, with as many segments as are open for a slope.
+    times = np.asarray(segments, np.float64).reshape(-1)
+    order = np.argsort(times, kind="stable")
+    knots, open_after = times[order], np.cumsum(np.tile([1, -1], len(segments))[order])
+    covered = np.concatenate([[0.0], np.cumsum(np.diff(knots) * open_after[:-1])])
+    return np.diff(np.interp(np.arange(count + 1) / rate, knots, covered))
 
 
 def to_mask(segments: list[Segment], *, rate: float, count: int) -> np.ndarray:

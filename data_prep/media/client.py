@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.blob import Blob
 from data_prep.manifest import SkipReason, SkipRecording
 
 _ROOT = Path(__file__).parents[2]
@@ -94,28 +95,29 @@ class MediaClient:
                         pipe.close()
             self._process = None
 
-    def probe(self, path: Path) -> tuple[VideoFacts | None, AudioFacts | None]:
+    def probe(self, blob: Blob) -> tuple[VideoFacts | None, AudioFacts | None]:
         """First video and audio stream of a file.
 
         Raises:
             SkipRecording: the file cannot be read, is larger than the limits, or ends before its header says.
         """
-        header, payload = self._single({"op": "probe", "path": str(path), "limits": asdict(self._limits)}, path)
+        header, payload = self._single({"op": "probe", "limits": asdict(self._limits)}, blob)
         video, audio = header["facts"]["video"], header["facts"]["audio"]
         for facts in (video, audio):
             if facts is not None:
-                _refuse_truncated(facts, path)
+                _refuse_truncated(facts, blob)
         return (
             None if video is None else _video_facts(video, np.frombuffer(payload, np.float64)),
             None if audio is None else _audio_facts(audio),
         )
 
-    def audio(self, path: Path, *, sample_rate: int) -> tuple[np.ndarray, float]:
-        """Mono waveform (S,) float32 at ``sample_rate`` and the media time of its first sample."""
-        header, payload = self._single({"op": "audio", "path": str(path), "rate": sample_rate}, path)
+    def audio(self, blob: Blob, *, sample_rate: int, channel: int | None = None) -> tuple[np.ndarray, float]:
+        """Mono waveform (S,) float32 at ``sample_rate`` and the media time of its first sample; of one ``channel``, or
+        of all mixed."""
+        header, payload = self._single({"op": "audio", "rate": sample_rate, "channel": channel}, blob)
         return np.frombuffer(payload, np.float32), float(header["start"])
 
-    def frames(self, path: Path, indices: np.ndarray, facts: VideoFacts, *, chunk: int) -> Iterator[np.ndarray]:
+    def frames(self, blob: Blob, indices: np.ndarray, facts: VideoFacts, *, chunk: int) -> Iterator[np.ndarray]:
         """RGB frames (P, height, width, 3) uint8 at ``indices`` (not decreasing), ``chunk`` at a time.
 
         Fewer than ``chunk`` come at once only where they would not fit into ``limits.chunk_bytes``.
@@ -123,40 +125,40 @@ class MediaClient:
         fitting = max(1, self._limits.chunk_bytes // (3 * facts.width * facts.height))
         request = {
             "op": "frames",
-            "path": str(path),
             "indices": indices.tolist(),
             "chunk": min(chunk, fitting),
             "total": len(facts.pts_P),
             "backend": self._backend,
         }
-        for header, payload in self._ask(request, path):
+        for header, payload in self._ask(request, blob):
             shape = (header["frames"], header["height"], header["width"], 3)
             yield np.frombuffer(payload, np.uint8).reshape(shape)
 
-    def _single(self, request: dict[str, Any], path: Path) -> tuple[dict[str, Any], bytearray]:
-        (answer,) = self._ask(request, path)
+    def _single(self, request: dict[str, Any], blob: Blob) -> tuple[dict[str, Any], bytearray]:
+        (answer,) = self._ask(request, blob)
         return answer
 
-    def _ask(self, request: dict[str, Any], path: Path) -> Iterator[tuple[dict[str, Any], bytearray]]:
+    def _ask(self, request: dict[str, Any], blob: Blob) -> Iterator[tuple[dict[str, Any], bytearray]]:
         process = self._started()
         assert process.stdin is not None
+        where = {"url": blob.url, "path": str(blob.path), "offset": blob.offset, "size": blob.size}
         finished = False
         try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.write(json.dumps(request | where).encode() + b"\n")
             process.stdin.flush()
             while True:
                 deadline = time.monotonic() + self._limits.timeout
-                header = json.loads(self._read_line(deadline, path))
-                payload = self._read(header["bytes"], deadline, path)
+                header = json.loads(self._read_line(deadline, blob))
+                payload = self._read(header["bytes"], deadline, blob)
                 if "error" in header:
                     finished = True
-                    raise SkipRecording(SkipReason(header["error"]), f"{path.name}: {header['detail']}")
+                    raise SkipRecording(SkipReason(header["error"]), f"{blob.name}: {header['detail']}")
                 if header.get("done"):
                     finished = True
                     return
                 yield header, payload
         except BrokenPipeError as error:
-            raise SkipRecording(SkipReason.UNREADABLE, f"{path.name}: the decoder crashed") from error
+            raise SkipRecording(SkipReason.UNREADABLE, f"{blob.name}: the decoder crashed") from error
         finally:
             if not finished:  # answers that nobody will read are still in the pipe
                 self.close()
@@ -173,13 +175,13 @@ class MediaClient:
             )
         return self._process
 
-    def _read_line(self, deadline: float, path: Path) -> bytes:
+    def _read_line(self, deadline: float, blob: Blob) -> bytes:
         line = b""
         while not line.endswith(b"\n"):
-            line += self._read(1, deadline, path)
+            line += self._read(1, deadline, blob)
         return line
 
-    def _read(self, size: int, deadline: float, path: Path) -> bytearray:
+    def _read(self, size: int, deadline: float, blob: Blob) -> bytearray:
         assert self._process is not None
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
@@ -188,27 +190,27 @@ class MediaClient:
         while view:
             ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise SkipRecording(SkipReason.TIMEOUT, f"{path.name}: no answer within {self._limits.timeout:g} s")
+                raise SkipRecording(SkipReason.TIMEOUT, f"{blob.name}: no answer within {self._limits.timeout:g} s")
             got = os.readv(pipe, [view])
             if got == 0:
-                raise SkipRecording(SkipReason.UNREADABLE, f"{path.name}: the decoder crashed")
+                raise SkipRecording(SkipReason.UNREADABLE, f"{blob.name}: the decoder crashed")
             view = view[got:]
         return buffer
 
 
-def _refuse_truncated(facts: dict[str, Any], path: Path) -> None:
+def _refuse_truncated(facts: dict[str, Any], blob: Blob) -> None:
     """Compare what the header announces with what the packets hold."""
     announced, end, start = facts["header_seconds"], facts["end"], facts["start"]
     if end is None:
         return
     if announced is not None and end - start < announced - max(0.1, 0.02 * announced):
-        detail = f"{path.name}: {facts['codec']} ends after {end - start:.2f} s of the {announced:.2f} s announced"
+        detail = f"{blob.name}: {facts['codec']} ends after {end - start:.2f} s of the {announced:.2f} s announced"
         raise SkipRecording(SkipReason.TRUNCATED, detail)
     if (
         facts["header_frames"] is not None
         and facts.get("frames", facts["header_frames"]) < 0.98 * facts["header_frames"]
     ):
-        detail = f"{path.name}: {facts['frames']} of {facts['header_frames']} frames"
+        detail = f"{blob.name}: {facts['frames']} of {facts['header_frames']} frames"
         raise SkipRecording(SkipReason.TRUNCATED, detail)
 
 

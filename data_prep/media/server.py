@@ -33,15 +33,16 @@ Answer = tuple[dict[str, Any], bytes]
 
 def probe(request: dict[str, Any]) -> Iterator[Answer]:
     """Facts about the first video and audio stream; payload: presentation times of all frames, float64 seconds."""
-    path, limits = request["path"], request["limits"]
-    if not os.path.isfile(path):
-        raise SkipRecording(SkipReason.UNREADABLE, f"{path} does not exist")
-    if os.path.getsize(path) == 0:
-        raise SkipRecording(SkipReason.EMPTY, f"{path} has 0 bytes")
-    _refuse_short_riff(path)
+    limits = request["limits"]
+    if not os.path.isfile(request["path"]):
+        raise SkipRecording(SkipReason.UNREADABLE, f"{request['path']} does not exist")
+    size = _size(request)
+    if size == 0:
+        raise SkipRecording(SkipReason.EMPTY, f"{request['path']} has 0 bytes")
+    _refuse_short_riff(request, size)
     facts: dict[str, Any] = {"video": None, "audio": None}
     pts = np.empty(0)
-    with av.open(path) as container:
+    with av.open(request["url"]) as container:
         # The header is judged before any packet is read: a bomb costs nothing to refuse.
         if container.duration is not None and container.duration / av.time_base > limits["max_seconds"]:
             raise SkipRecording(
@@ -54,18 +55,24 @@ def probe(request: dict[str, Any]) -> Iterator[Answer]:
 
 
 def audio(request: dict[str, Any]) -> Iterator[Answer]:
-    """The first audio stream as mono float32 at ``rate``; ``start`` is the media time of its first sample."""
-    with av.open(request["path"]) as container:
+    """The first audio stream (or one ``channel`` of it) as mono float32 at ``rate``; ``start`` is the media time of its
+    first sample."""
+    channel = request["channel"]
+    with av.open(request["url"]) as container:
         stream = container.streams.audio[0]
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=request["rate"])
+        if channel is not None and channel >= stream.codec_context.channels:
+            detail = f"{request['path']} has {stream.codec_context.channels} channels, no channel {channel}"
+            raise SkipRecording(SkipReason.NO_AUDIO, detail)
+        layout = "mono" if channel is None else None
+        resampler = av.AudioResampler(format="fltp", layout=layout, rate=request["rate"])
         start: float | None = None
         parts = []
         for frame in container.decode(stream):
             if start is None:
                 start = float(frame.pts * frame.time_base) if frame.pts is not None else 0.0
             frame.pts = None
-            parts += [out.to_ndarray()[0] for out in resampler.resample(frame)]
-        parts += [out.to_ndarray()[0] for out in resampler.resample(None)]
+            parts += [out.to_ndarray()[channel or 0] for out in resampler.resample(frame)]
+        parts += [out.to_ndarray()[channel or 0] for out in resampler.resample(None)]
     if start is None:
         raise SkipRecording(SkipReason.EMPTY, f"{request['path']} holds no audio samples")
     wav = np.ascontiguousarray(np.concatenate(parts), np.float32)
@@ -76,20 +83,28 @@ def frames(request: dict[str, Any]) -> Iterator[Answer]:
     """RGB frames at the given presentation indices (not decreasing), in chunks of ``chunk`` frames."""
     wanted = np.asarray(request["indices"], np.int64)
     reader = _decord_frames if _decord_agrees(request) else _pyav_frames
-    for chunk in reader(request["path"], wanted, request["chunk"]):
+    for chunk in reader(request["url"], wanted, request["chunk"]):
         count, height, width, _ = chunk.shape
         header = {"frames": count, "height": height, "width": width, "bytes": chunk.nbytes}
         yield header, chunk.tobytes()
 
 
-def _refuse_short_riff(path: str) -> None:
+def _size(request: dict[str, Any]) -> int:
+    """Bytes of a file, or of a member of an archive as far as the archive goes."""
+    whole = os.path.getsize(request["path"])
+    return whole if request["size"] is None else max(0, min(request["size"], whole - request["offset"]))
+
+
+def _refuse_short_riff(request: dict[str, Any], size: int) -> None:
     """A wav file states its length; the demuxer silently believes the file size instead."""
+    path = request["path"]
     with open(path, "rb") as file:
+        file.seek(request["offset"])
         head = file.read(8)
     stated = int.from_bytes(head[4:], "little") + len(head)
     endless = stated >= 2**32 - 1 or stated == len(head)  # written by a program that could not seek back
-    if head[:4] == b"RIFF" and not endless and os.path.getsize(path) < stated:
-        detail = f"{path} has {os.path.getsize(path)} of the {stated} bytes announced"
+    if head[:4] == b"RIFF" and not endless and size < stated:
+        detail = f"{path} has {size} of the {stated} bytes announced"
         raise SkipRecording(SkipReason.TRUNCATED, detail)
 
 
@@ -138,22 +153,22 @@ def _decord_agrees(request: dict[str, Any]) -> bool:
     if decord is None or request["backend"] == "pyav":
         return False
     try:
-        return len(decord.VideoReader(request["path"], num_threads=1)) == request["total"]
+        return len(decord.VideoReader(request["url"], num_threads=1)) == request["total"]
     except decord.DECORDError:
         return False
 
 
-def _decord_frames(path: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
-    reader = decord.VideoReader(path, num_threads=1)
+def _decord_frames(url: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
+    reader = decord.VideoReader(url, num_threads=1)
     for start in range(0, len(wanted), chunk):
         distinct, inverse = np.unique(wanted[start : start + chunk], return_inverse=True)
         yield reader.get_batch(distinct).asnumpy()[inverse]
 
 
-def _pyav_frames(path: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
+def _pyav_frames(url: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
     collected: list[np.ndarray] = []
     cursor = 0
-    with av.open(path) as container:
+    with av.open(url) as container:
         for index, frame in enumerate(container.decode(container.streams.video[0])):
             repeats = 0
             while cursor < len(wanted) and wanted[cursor] == index:
@@ -167,7 +182,7 @@ def _pyav_frames(path: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndarr
             if cursor == len(wanted):
                 break
     if cursor < len(wanted):
-        raise SkipRecording(SkipReason.TRUNCATED, f"{path}: frame {wanted[cursor]} cannot be decoded")
+        raise SkipRecording(SkipReason.TRUNCATED, f"{url}: frame {wanted[cursor]} cannot be decoded")
     if collected:
         yield np.stack(collected)
 

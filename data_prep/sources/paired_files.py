@@ -8,11 +8,13 @@ group and licence; without it every file is taken for a different person.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from avatar_lab.data.schema import SIDES
+from data_prep.blob import Blob
 from data_prep.manifest import Recording, SideFiles
 
 
@@ -47,6 +49,7 @@ class PairedFiles:
     ) -> None:
         self.root = Path(root)
         self.name = name
+        self.findings: Counter[str] = Counter()
         if not self.root.is_dir():
             raise ValueError(f"source folder {self.root} does not exist: set source.root to where the recordings lie")
         if len(suffixes) != len(SIDES) or suffixes[0] == suffixes[1]:
@@ -85,8 +88,8 @@ class PairedFiles:
         sides = {
             side: SideFiles(
                 participant=str(participants.get(side, f"{interaction}{self._suffixes[side]}")),
-                video=kinds.get("video"),
-                audio=kinds.get("audio"),
+                video=_blob(kinds.get("video")),
+                audio=_blob(kinds.get("audio")),
             )
             for side, kinds in files.items()
         }
@@ -112,3 +115,7 @@ class PairedFiles:
         if not isinstance(plain, dict):
             raise ValueError(f"{path} must hold one JSON object")
         return plain
+
+
+def _blob(path: Path | None) -> Blob | None:
+    return None if path is None else Blob.of(path)

@@ -1,7 +1,8 @@
 """Framing: which part of a source picture the avatar's and the user's encodings see.
 
 The avatar's crop shows head and shoulders; the user's crop is wider, for posture and gesture. Where a data set has only
-one framing both are the same and it is encoded once.
+one framing both are the same and it is encoded once. A crop is a fixed part of the picture, or a square around the face
+(``track.py``).
 
     P frames   H, W frame size
 """
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from data_prep.steps.track import Face
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +45,44 @@ class Crop:
         scaled = functional.interpolate(planar, (height, width), mode="bilinear", antialias=True, align_corners=False)
         return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
+    def at(self, face: Face, *, height: int, width: int) -> Crop:
+        """This part of any picture, wherever the face is."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceCrop:
+    """A square around the face; the whole picture where no face is known.
+
+    scale  side of the square in heights of the face
+    drop   how far the square's centre lies below the face's, in heights of the face
+    """
+
+    scale: float = 3.0
+    drop: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"scale {self.scale:g} must be above 0: a head with shoulders takes about 3")
+
+    def at(self, face: Face, *, height: int, width: int) -> Crop:
+        """The square in a picture of this size, moved where it would stand out, smaller where it does not fit."""
+        if face.origin == "none":
+            return Crop()
+        side = min(self.scale * face.height * height, height, width)
+        left = min(max(face.x * width - side / 2, 0), width - side)
+        top = min(max((face.y + self.drop * face.height) * height - side / 2, 0), height - side)
+        return Crop(left=left / width, top=top / height, right=(left + side) / width, bottom=(top + side) / height)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Crops:
     """Framing of the avatar's own picture and of what a user's camera shows."""
 
-    avatar: Crop = Crop()
-    user: Crop = Crop()
+    avatar: Crop | FaceCrop = Crop()
+    user: Crop | FaceCrop = Crop()
 
-    @property
-    def distinct(self) -> tuple[Crop, ...]:
+    def at(self, face: Face, *, height: int, width: int) -> tuple[Crop, ...]:
         """Each framing once, the avatar's first."""
-        return (self.avatar,) if self.user == self.avatar else (self.avatar, self.user)
+        distinct = (self.avatar,) if self.user == self.avatar else (self.avatar, self.user)
+        return tuple(crop.at(face, height=height, width=width) for crop in distinct)

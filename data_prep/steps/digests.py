@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
-from avatar_lab.data.schema import file_sha256
+from data_prep.blob import Blob
 
 
 class FileDigests:
@@ -18,27 +19,33 @@ class FileDigests:
             "create table if not exists digests (path text primary key, size integer, mtime integer, sha256 text)"
         )
 
-    def known(self, path: Path) -> str | None:
-        """The digest of ``path`` if the file has not changed since it was computed."""
-        stat = path.stat()
+    def known(self, blob: Blob) -> str | None:
+        """The digest of ``blob`` if its file has not changed since it was computed."""
+        stat = blob.path.stat()
         row = self._database.execute(
             "select sha256 from digests where path = ? and size = ? and mtime = ?",
-            (str(path.absolute()), stat.st_size, stat.st_mtime_ns),
+            (_place(blob), stat.st_size, stat.st_mtime_ns),
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def of(self, path: Path) -> str:
-        """The digest of ``path``, computed if it is not known."""
-        digest = self.known(path)
+    def of(self, blob: Blob) -> str:
+        """The digest of ``blob``, computed if it is not known."""
+        digest = self.known(blob)
         if digest is None:
-            stat = path.stat()
-            digest = file_sha256(path)
+            stat = blob.path.stat()
+            with blob.open() as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
             self._database.execute(
                 "insert or replace into digests values (?, ?, ?, ?)",
-                (str(path.absolute()), stat.st_size, stat.st_mtime_ns, digest),
+                (_place(blob), stat.st_size, stat.st_mtime_ns, digest),
             )
         return digest
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+def _place(blob: Blob) -> str:
+    path = str(blob.path.absolute())
+    return path if blob.size is None else f"{path}:{blob.offset}+{blob.size}"

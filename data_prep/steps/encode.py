@@ -16,7 +16,7 @@ from torch import Tensor
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec, VideoSpec
 from avatar_lab.data.schema import SIDES
-from data_prep.steps.crop import Crops
+from data_prep.steps.crop import Crop
 from data_prep.steps.store import StepResult
 
 VERSION = 1
@@ -43,23 +43,29 @@ def encode_audio(waveforms: dict[str, np.ndarray], codec: AudioCodec, *, chunk_t
 
 @torch.inference_mode()
 def encode_video(
-    streams: dict[str, Iterator[np.ndarray]], codec: VideoCodec, crops: Crops, *, chunk_frames: int
+    streams: dict[str, Iterator[np.ndarray]],
+    codec: VideoCodec,
+    framings: dict[str, tuple[Crop, ...]],
+    *,
+    chunk_frames: int,
 ) -> dict[str, np.ndarray]:
     """Arrays ``<side>.avatar_latents`` (F, H, W, C) and ``<side>.user_features`` (F, U), half precision.
 
     Args:
         streams: source frames of each side in order, in pieces of any length.
+        framings: crops of each side, as many for both; the first is the avatar's, the last the user's.
         chunk_frames: frames encoded at once, whole latents.
 
     Raises:
         ValueError: the codec gave values that are not finite in half precision.
     """
-    framed = [_even_pieces(_framed(streams[side], crops, codec.spec), chunk_frames) for side in SIDES]
-    states: list[Any] = [None] * len(crops.distinct)
-    parts: list[list[np.ndarray]] = [[] for _ in crops.distinct]
+    framed = [_even_pieces(_framed(streams[side], framings[side], codec.spec), chunk_frames) for side in SIDES]
+    count = len(framings[SIDES[0]])
+    states: list[Any] = [None] * count
+    parts: list[list[np.ndarray]] = [[] for _ in range(count)]
     for pair in zip(*framed, strict=True):
         frames_BPQHWC = torch.stack(pair)
-        for index in range(len(crops.distinct)):
+        for index in range(count):
             latents_BFHWC, states[index] = codec.encode(frames_BPQHWC[:, :, index], states[index])
             parts[index].append(latents_BFHWC.half().numpy())
     latents = [np.concatenate(part, axis=1) for part in parts]
@@ -79,21 +85,36 @@ def encode(
     *,
     audio_codec: AudioCodec,
     video_codec: VideoCodec,
-    crops: Crops,
+    framings: dict[str, tuple[Crop, ...]],
     chunk_tokens: int,
     chunk_frames: int,
 ) -> StepResult:
-    """Tokens, latents and user features of both sides."""
+    """Tokens, latents and user features of both sides; without ``streams`` there are no latents."""
     tokens = encode_audio(waveforms, audio_codec, chunk_tokens=chunk_tokens)
-    arrays = encode_video(streams, video_codec, crops, chunk_frames=chunk_frames)
+    if streams:
+        arrays = encode_video(streams, video_codec, framings, chunk_frames=chunk_frames)
+    else:
+        arrays = no_video(video_codec)
     return StepResult(arrays=arrays | {f"{side}.audio_tokens": tokens[side] for side in SIDES})
 
 
-def _framed(pieces: Iterator[np.ndarray], crops: Crops, spec: VideoSpec) -> Iterator[Tensor]:
+def no_video(codec: VideoCodec) -> dict[str, np.ndarray]:
+    """Latents, user features and their validity of a recording without video: none, in the shapes of the schema."""
+    grid = (codec.spec.grid_height, codec.spec.grid_width, codec.spec.channels)
+    width = codec.spec.grid_height * codec.spec.grid_width * codec.spec.channels
+    arrays: dict[str, np.ndarray] = {}
+    for side in SIDES:
+        arrays[f"{side}.avatar_latents"] = np.zeros((0, *grid), np.float16)
+        arrays[f"{side}.user_features"] = np.zeros((0, width), np.float16)
+        arrays[f"{side}.video_valid"] = np.zeros(0, bool)
+    return arrays
+
+
+def _framed(pieces: Iterator[np.ndarray], crops: tuple[Crop, ...], spec: VideoSpec) -> Iterator[Tensor]:
     """Each piece (P, H, W, 3) in all framings at the codec's size (P, Q, H, W, 3): small, whatever the camera gave."""
     for piece in pieces:
         frames_PHWC = torch.from_numpy(piece)
-        sized = [crop.apply(frames_PHWC, height=spec.frame_height, width=spec.frame_width) for crop in crops.distinct]
+        sized = [crop.apply(frames_PHWC, height=spec.frame_height, width=spec.frame_width) for crop in crops]
         yield torch.stack(sized, dim=1)
 
 

@@ -1,7 +1,8 @@
 """Step 2, events: voice activity, turns and vocal reactions by the detectors' rules, the same for every source.
 
 The source's own log is stored beside what the detectors find. Only laughs are taken from it, since the energy of a
-laugh is that of speech.
+laugh is that of speech; where there is a transcript instead, short voice in which nobody wrote down a word counts as a
+vocal reaction.
 """
 
 from __future__ import annotations
@@ -16,21 +17,28 @@ import pyarrow.parquet as pq
 
 from avatar_lab.data.schema import SIDES
 from avatar_lab.event_types import Event, EventType, from_table, to_table
-from avatar_lab.events.reactions import inter_pausal_units, overlapping_ipus
-from avatar_lab.events.segments import Segment, covered_seconds, overlap
+from avatar_lab.events.reactions import inter_pausal_units, overlapping_ipus, wordless_ipus
+from avatar_lab.events.segments import Segment, covered_seconds, merge_close, overlap, total
 from avatar_lab.events.turns import TurnTaking, find_turns, speech_shares, turn_events
 from avatar_lab.events.vad import VadRule, detect_speech
 from data_prep.manifest import SkipReason, SkipRecording
+from data_prep.notes import Notes, SpeechNotes
 from data_prep.steps.store import StepResult
 
-VERSION = 1
+VERSION = 2
 VOCAL = frozenset({EventType.BACKCHANNEL, EventType.LAUGH, EventType.TURN_START})
 VISIBLE = frozenset({EventType.NOD, EventType.SMILE, EventType.LEAN})
 """Onsets that the window sampler weighs: vocal ones as detected, visible ones as far as the source knows them."""
 
 
 def find_events(
-    waveforms: dict[str, np.ndarray], *, sample_rate: int, rule: VadRule, interaction: str, given: Path | None
+    waveforms: dict[str, np.ndarray],
+    *,
+    sample_rate: int,
+    rule: VadRule,
+    interaction: str,
+    given: Path | None,
+    notes: dict[str, Notes],
 ) -> StepResult:
     """Events of one interaction.
 
@@ -43,11 +51,14 @@ def find_events(
     laughs = {
         side: [(e.start, e.end) for e in given_events if e.side == side and e.type is EventType.LAUGH] for side in SIDES
     }
-    floor = find_turns(
-        speech["a"],
-        speech["b"],
-        vocal_reactions={side: overlapping_ipus(inter_pausal_units(speech[side]), laughs[side]) for side in SIDES},
-    )
+    said = {side: _read_notes(notes[side]) for side in SIDES if side in notes}
+    reactions = {}
+    for side in SIDES:
+        ipus = inter_pausal_units(speech[side])
+        # An empty transcript of someone who spoke is a missing one.
+        words = said[side].words if side in said else None
+        reactions[side] = overlapping_ipus(ipus, laughs[side]) + (wordless_ipus(ipus, words) if words else [])
+    floor = find_turns(speech["a"], speech["b"], vocal_reactions=reactions)
     events = turn_events(floor, interaction=interaction)
     for side in SIDES:
         for kind, spans in ((EventType.BACKCHANNEL, floor.backchannels[side]), (EventType.LAUGH, laughs[side])):
@@ -65,7 +76,8 @@ def find_events(
     tables = {"events": to_table(events)}
     if given is not None:
         tables["given_events"] = to_table(given_events)
-    return StepResult(values=_figures(floor, laughs, seconds), arrays=arrays, tables=tables)
+    figures = _figures(floor, laughs, seconds) | {"voice_agreement": _agreement(speech, said)}
+    return StepResult(values=figures, arrays=arrays, tables=tables)
 
 
 def _read_given(path: Path) -> list[Event]:
@@ -73,6 +85,25 @@ def _read_given(path: Path) -> list[Event]:
         return from_table(pq.read_table(path, use_threads=False))
     except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise SkipRecording(SkipReason.BAD_EVENTS, f"{path.name}: {error}") from error
+
+
+def _read_notes(notes: Notes) -> SpeechNotes:
+    try:
+        return notes.load()
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise SkipRecording(SkipReason.BAD_FEATURES, f"{notes.blob.name}: {error}") from error
+
+
+def _agreement(speech: dict[str, list[Segment]], said: dict[str, SpeechNotes]) -> dict[str, float]:
+    """Voice found by both detectors over voice found by either, by side; drop-outs of the data set's own show here."""
+    shares = {}
+    for side, notes in said.items():
+        if notes.voice is not None:
+            theirs = merge_close(notes.voice, min_gap=0.0)
+            both = total(overlap(speech[side], theirs))
+            either = total(speech[side]) + total(theirs) - both
+            shares[side] = both / either if either else 1.0
+    return shares
 
 
 def _as_array(segments: list[Segment]) -> np.ndarray:

@@ -15,9 +15,11 @@ import pyarrow as pa
 import torch
 
 from avatar_lab.codec.protocol import VideoCodec
+from avatar_lab.data.schema import SIDES
 from avatar_lab.event_types import EventType, from_table
 from avatar_lab.events.segments import Segment, covered_seconds
 from data_prep.steps.crop import Crop
+from data_prep.steps.store import StepResult
 
 VERSION = 1
 _DISTURBING = frozenset({EventType.BLINK, EventType.SMILE, EventType.NOD, EventType.LEAN, EventType.GAZE_AWAY})
@@ -45,6 +47,13 @@ def _touched(spans: list[Segment], *, fps: float, frames: int) -> np.ndarray:
     """Frames within ``_MARGIN`` of a span, (P,) bool."""
     wide = [(start - _MARGIN, max(end, start) + _MARGIN) for start, end in spans]
     return covered_seconds(wide, rate=fps, count=frames) > 0
+
+
+def no_pictures(codec: VideoCodec) -> StepResult:
+    """Of a recording without video: none, in the shapes of the schema."""
+    grid = (codec.spec.grid_height, codec.spec.grid_width, codec.spec.channels)
+    arrays = {f"{side}.pictures": np.zeros((0, *grid), np.float16) for side in SIDES}
+    return StepResult(arrays=arrays | {f"{side}.picture_frames": np.zeros(0, np.int32) for side in SIDES})
 
 
 @torch.inference_mode()

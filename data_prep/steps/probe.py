@@ -18,8 +18,8 @@ VERSION = 1
 def probe(recording: Recording, media: MediaClient, *, max_mismatch: float, min_seconds: float) -> StepResult:
     """Facts of both sides.
 
-    Values: ``<side>.video`` and ``<side>.audio`` facts, ``seconds`` that all four streams cover. Arrays: times of
-    every frame, ``<side>.pts``.
+    Values: ``<side>.video`` and ``<side>.audio`` facts, ``seconds`` that all streams cover. Arrays: times of every
+    frame, ``<side>.pts``. A recording that is ``audio_only`` has neither facts nor times of video.
 
     Raises:
         SkipRecording: a partner or stream is missing, a file is damaged, or the streams' lengths differ by more than
@@ -32,12 +32,12 @@ def probe(recording: Recording, media: MediaClient, *, max_mismatch: float, min_
     arrays: dict[str, np.ndarray] = {}
     ends: dict[str, float] = {}
     for side in SIDES:
-        video, audio = _probe_side(recording.sides[side], media)
-        ends[f"{side} video"], ends[f"{side} audio"] = video.end, audio.end
-        arrays[f"{side}.pts"] = video.pts_P
-        values[f"{side}.audio"] = asdict(audio)
-        plain = {name: value for name, value in asdict(video).items() if name != "pts_P"}
-        values[f"{side}.video"] = plain | {"fps": str(video.fps)}
+        video, audio = _probe_side(recording.sides[side], media, audio_only=recording.audio_only)
+        if video is not None:
+            arrays[f"{side}.pts"], ends[f"{side} video"] = video.pts_P, video.end
+            plain = {name: value for name, value in asdict(video).items() if name != "pts_P"}
+            values[f"{side}.video"] = plain | {"fps": str(video.fps)}
+        values[f"{side}.audio"], ends[f"{side} audio"] = asdict(audio), audio.end
     seconds = min(ends.values())
     if max(ends.values()) - seconds > max_mismatch:
         lengths = ", ".join(f"{name} {end:.2f} s" for name, end in ends.items())
@@ -47,20 +47,22 @@ def probe(recording: Recording, media: MediaClient, *, max_mismatch: float, min_
     return StepResult(values=values | {"seconds": seconds}, arrays=arrays)
 
 
-def _probe_side(files: SideFiles, media: MediaClient) -> tuple[VideoFacts, AudioFacts]:
-    if files.video is None:
-        raise SkipRecording(SkipReason.NO_VIDEO, f"{files.participant} has no video file")
-    video, own_audio = media.probe(files.video)
-    if video is None:
-        raise SkipRecording(SkipReason.NO_VIDEO, f"{files.video.name} has no video stream")
-    if not len(video.pts_P):
-        raise SkipRecording(SkipReason.NO_FRAMES, f"{files.video.name} has a video stream without frames")
-    audio = own_audio if files.audio is None else media.probe(files.audio)[1]
+def _probe_side(files: SideFiles, media: MediaClient, *, audio_only: bool) -> tuple[VideoFacts | None, AudioFacts]:
+    video = inside = None
+    if not audio_only:
+        if files.video is None:
+            raise SkipRecording(SkipReason.NO_VIDEO, f"{files.participant} has no video file")
+        video, inside = media.probe(files.video)
+        if video is None:
+            raise SkipRecording(SkipReason.NO_VIDEO, f"{files.video.name} has no video stream")
+        if not len(video.pts_P):
+            raise SkipRecording(SkipReason.NO_FRAMES, f"{files.video.name} has a video stream without frames")
+    where = files.audio or files.video
+    if where is None:
+        raise SkipRecording(SkipReason.NO_AUDIO, f"{files.participant} has no sound file")
+    audio = media.probe(where)[1] if inside is None or files.audio is not None else inside
     if audio is None:
-        where = files.audio or files.video
         raise SkipRecording(SkipReason.NO_AUDIO, f"{where.name} has no audio stream, and there is no separate file")
     if audio.end <= audio.start:
-        raise SkipRecording(
-            SkipReason.EMPTY, f"{(files.audio or files.video).name} has an audio stream without samples"
-        )
+        raise SkipRecording(SkipReason.EMPTY, f"{where.name} has an audio stream without samples")
     return video, audio

@@ -35,8 +35,8 @@ class Sound:
         for side in SIDES:
             if side not in self._loaded:
                 files = self._recording.sides[side]
-                path = files.audio or files.video
-                assert path is not None  # probe has refused the recording otherwise
-                wav, start = self._media[side].audio(path, sample_rate=self._layout.sample_rate)
+                blob = files.audio or files.video
+                assert blob is not None  # probe has refused the recording otherwise
+                wav, start = self._media[side].audio(blob, sample_rate=self._layout.sample_rate, channel=files.channel)
                 self._loaded[side] = waveform_on_grid(wav, start=start, layout=self._layout, clock=self._clock)
         return self._loaded

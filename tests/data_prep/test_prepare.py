@@ -170,8 +170,9 @@ def test_killed_run_goes_on_where_it_stopped(prepared: Path, recordings: Path, t
 
 def test_media_processes_end_with_a_killed_worker(recordings: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from data_prep.media.client import MediaClient, MediaLimits; "
-        f"client = MediaClient(MediaLimits()); client.probe(Path({str(recordings / 'd0_speaker1.mp4')!r})); "
+        "import os, sys; from pathlib import Path; from data_prep.blob import Blob; "
+        "from data_prep.media.client import MediaClient, MediaLimits; "
+        f"client = MediaClient(MediaLimits()); client.probe(Blob.of(Path({str(recordings / 'd0_speaker1.mp4')!r}))); "
         "print(client._process.pid, flush=True); sys.stdin.read()"
     )
     root = Path(__file__).parents[2]

@@ -15,6 +15,7 @@ from avatar_lab.codec.tiny_video import TinyVideo
 from avatar_lab.data.schema import SIDES
 from avatar_lab.data.shards import ShardReader
 from avatar_lab.layout import Layout
+from data_prep.blob import Blob
 from data_prep.media.client import MediaClient, MediaLimits
 from data_prep.prepare import prepare
 from data_prep.sources.paired_files import PairedFiles
@@ -40,7 +41,7 @@ def clip() -> Path:
 def test_real_clip_is_probed_encoded_and_decoded(clip: Path, tmp_path: Path) -> None:
     layout = Layout()
     with MediaClient(MediaLimits()) as media:
-        video, audio = media.probe(clip)
+        video, audio = media.probe(Blob.of(clip))
     assert video is not None
     assert audio is not None
     root = tmp_path / "recordings"
@@ -70,7 +71,7 @@ def test_real_clip_is_probed_encoded_and_decoded(clip: Path, tmp_path: Path) -> 
     assert frames.shape[1] == len(side.avatar_latents) * layout.frames_per_latent
     with MediaClient(MediaLimits()) as media:
         middle = len(video.pts_P) // 2
-        source = next(media.frames(clip, np.asarray([middle]), video, chunk=1))[0]
+        source = next(media.frames(Blob.of(clip), np.asarray([middle]), video, chunk=1))[0]
     decoded = frames[0, round(video.pts_P[middle] * float(layout.fps))].float()
     # a codec of procedural faces blurs real pictures; that it is this picture shows in its brightness
     assert abs(float(decoded.mean()) - float(source.mean())) < 30

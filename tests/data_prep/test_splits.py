@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from data_prep.blob import Blob
 from data_prep.manifest import Recording, SideFiles
 from data_prep.splits import assign_splits
 
@@ -11,7 +12,7 @@ SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 def _recording(name: str, people: tuple[str, str], *, group: str = "", split: str | None = None) -> Recording:
     files = {
-        side: SideFiles(participant=person, video=Path(f"{name}{side}.mp4"), audio=None)
+        side: SideFiles(participant=person, video=Blob.of(Path(f"{name}{side}.mp4")), audio=None)
         for side, person in zip("ab", people, strict=True)
     }
     return Recording(

@@ -7,14 +7,19 @@ import torch
 
 from avatar_lab.event_types import Event, EventType, from_table, to_table
 from avatar_lab.events.vad import VadRule
+from data_prep.blob import Blob
 from data_prep.manifest import SkipReason, SkipRecording
-from data_prep.steps.crop import Crop, Crops
+from data_prep.notes import Notes, SpeechNotes
+from data_prep.steps.crop import Crop, Crops, FaceCrop
 from data_prep.steps.encode import encode_audio, encode_video
 from data_prep.steps.events import find_events
 from data_prep.steps.pictures import neutral_frames
 from data_prep.steps.store import StepResult, StepStore, step_key
+from data_prep.steps.track import NOWHERE, Face, find_face
 from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
 from tests.data_prep.recordings import RATE, ramp, tones
+
+WHOLE = {"a": (Crop(),), "b": (Crop(),)}
 
 
 def test_store_returns_what_it_was_given(tmp_path: Path) -> None:
@@ -66,9 +71,9 @@ def test_key_depends_on_everything() -> None:
 def test_chunks_do_not_show_in_what_is_encoded(piece: int) -> None:
     """The encoders run on across chunks of any size, as in a live session."""
     frames = {"a": ramp(8.0, size=16), "b": ramp(8.0, size=16, offset=60)}
-    whole = encode_video({s: iter([f]) for s, f in frames.items()}, FakeVideo(), Crops(), chunk_frames=200)
+    whole = encode_video({s: iter([f]) for s, f in frames.items()}, FakeVideo(), WHOLE, chunk_frames=200)
     pieces = {s: iter(np.array_split(f, range(piece, len(f), piece))) for s, f in frames.items()}
-    parts = encode_video(pieces, FakeVideo(), Crops(), chunk_frames=24)
+    parts = encode_video(pieces, FakeVideo(), WHOLE, chunk_frames=24)
     for name, array in whole.items():
         np.testing.assert_array_equal(parts[name], array)
     wav = {"a": tones(8.0, [(1.0, 3.0)]), "b": tones(8.0, [(2.0, 7.0)])}
@@ -81,11 +86,11 @@ def test_chunks_do_not_show_in_what_is_encoded(piece: int) -> None:
 def test_two_framings_are_encoded_apart() -> None:
     frames = ramp(4.0, size=64).copy()
     frames[:, :, 32:] = 200
-    crops = Crops(avatar=Crop(right=0.5), user=Crop())
-    out = encode_video({s: iter([frames]) for s in "ab"}, FakeVideo(), crops, chunk_frames=20)
+    framings = {side: (Crop(right=0.5), Crop()) for side in "ab"}
+    out = encode_video({s: iter([frames]) for s in "ab"}, FakeVideo(), framings, chunk_frames=20)
     assert out["a.avatar_latents"].max() < 0
     assert out["a.user_features"].reshape(-1, 2, 2, 3)[:, :, 1].min() > 0.5
-    same = encode_video({s: iter([frames]) for s in "ab"}, FakeVideo(), Crops(), chunk_frames=20)
+    same = encode_video({s: iter([frames]) for s in "ab"}, FakeVideo(), WHOLE, chunk_frames=20)
     np.testing.assert_array_equal(same["a.avatar_latents"].reshape(25, -1), same["a.user_features"])
 
 
@@ -104,7 +109,7 @@ def test_events_of_planted_speech(tmp_path: Path) -> None:
     laugh = Event(interaction="d0", side="b", type=EventType.LAUGH, start=6.0, end=6.5, event_id=4)
     path = tmp_path / "given.parquet"
     pa.parquet.write_table(to_table([laugh]), path)
-    result = find_events(wav, sample_rate=RATE, rule=VadRule(), interaction="d0", given=path)
+    result = find_events(wav, sample_rate=RATE, rule=VadRule(), interaction="d0", given=path, notes={})
     events = from_table(result.tables["events"])
     assert [e.event_id for e in events] == list(range(len(events)))
     turns = [(e.side, round(e.start, 1), round(e.end, 1)) for e in events if e.type is EventType.TURN]
@@ -130,3 +135,86 @@ def test_pictures_avoid_speech_and_movement() -> None:
     assert 200 <= chosen[2] < 300
     assert chosen[3] == 350
     assert len(neutral_frames([], None, side="a", fps=25.0, frames=3, pictures=4)) == 3
+
+
+def test_short_voice_without_words_is_a_vocal_reaction(tmp_path: Path) -> None:
+    """Corpora without laugh labels: one sound is a reaction where nothing was transcribed, a turn where a word was."""
+    wav = {"a": tones(20.0, [(1.0, 4.0), (8.0, 12.0)]), "b": tones(20.0, [(4.6, 6.2), (13.0, 18.0)])}
+    file = tmp_path / "b.json"
+    file.write_bytes(b"")
+
+    def script(words: list[tuple[float, float]] | None) -> list[float]:
+        notes = {"b": Notes(blob=Blob.of(file), read=lambda _: SpeechNotes(words=words, voice=[(4.6, 6.2)]))}
+        found = find_events(wav, sample_rate=RATE, rule=VadRule(), interaction="d", given=None, notes=notes)
+        assert 0.2 < found.values["voice_agreement"]["b"] < 0.3
+        return [round(float(start), 1) for start, _ in found.arrays["b.script"]]
+
+    assert script([(13.0, 18.0)]) == [13.0]
+    for spoken in ([(5.0, 5.3), (13.0, 18.0)], [], None):
+        assert script(spoken) == [4.6, 13.0], "a word was said, or nothing is known"
+
+
+def test_damaged_notes_are_a_skip(tmp_path: Path) -> None:
+    file = tmp_path / "b.json"
+    file.write_bytes(b"{")
+
+    def read(raw: bytes) -> SpeechNotes:
+        raise ValueError("no JSON")
+
+    wav = {side: tones(12.0, [(1.0, 3.0)]) for side in "ab"}
+    with pytest.raises(SkipRecording, match=r"b\.json: no JSON"):
+        find_events(
+            wav,
+            sample_rate=RATE,
+            rule=VadRule(),
+            interaction="d",
+            given=None,
+            notes={"b": Notes(blob=Blob.of(file), read=read)},
+        )
+
+
+def write_features(path: Path, **arrays: np.ndarray) -> Blob:
+    np.savez_compressed(path, allow_pickle=False, **{f"boxes_and_keypoints:{k}": v for k, v in arrays.items()})
+    return Blob.of(path)
+
+
+def test_faces_come_from_keypoints_then_from_boxes(tmp_path: Path) -> None:
+    keypoints = np.zeros((50, 133, 3), np.float32)
+    keypoints[:40, 23:91, 0] = np.linspace(400, 600, 68)
+    keypoints[:40, 23:91, 1] = np.linspace(500, 750, 68)
+    keypoints[:40, 23:91, 2] = 0.9
+    box = np.tile(np.float32([300, 400, 700, 1900]), (50, 1))
+    valid = np.arange(50) < 30
+    blob = write_features(tmp_path / "all.npz", keypoints=keypoints, box=box, is_valid_box=valid)
+    face = find_face(blob, width=1080, height=1920)
+    assert (face.origin, face.share, face.stray) == ("keypoints", 0.8, 0.0)
+    assert (round(face.x * 1080), round(face.y * 1920), round(face.height * 1920)) == (500, 625, 250)
+    blob = write_features(tmp_path / "box.npz", keypoints=0 * keypoints, box=box, is_valid_box=valid)
+    face = find_face(blob, width=1080, height=1920)
+    assert (face.origin, face.share) == ("box", 0.6)
+    assert (round(face.x * 1080), round(face.y * 1920), round(face.height * 1920)) == (500, 550, 300)
+    blob = write_features(tmp_path / "none.npz", box=box[:0], is_valid_box=valid[:0])
+    assert find_face(blob, width=1080, height=1920) == find_face(None, width=1080, height=1920) == NOWHERE
+
+
+def test_damaged_features_are_a_skip(tmp_path: Path) -> None:
+    blob = write_features(tmp_path / "x.npz", box=np.zeros((50, 4), np.float32))
+    raw = blob.path.read_bytes()
+    for damaged in (b"", raw[: len(raw) // 2], raw[:60] + bytes(40) + raw[100:]):
+        blob.path.write_bytes(damaged)
+        with pytest.raises(SkipRecording, match="bad_features"):
+            find_face(blob, width=64, height=64)
+
+
+def test_face_crops_are_square_and_inside_the_picture() -> None:
+    face = Face(x=0.5, y=0.3, height=0.1, share=1.0, stray=0.0, origin="keypoints")
+    crop = FaceCrop(scale=3.0, drop=0.5).at(face, height=1920, width=1080)
+    width, height = (crop.right - crop.left) * 1080, (crop.bottom - crop.top) * 1920
+    assert width == pytest.approx(576)
+    assert height == pytest.approx(576)
+    assert (crop.top + crop.bottom) / 2 == pytest.approx(0.35)
+    corner = Face(x=0.02, y=0.98, height=0.4, share=1.0, stray=0.0, origin="keypoints")
+    crop = FaceCrop(scale=3.0).at(corner, height=1920, width=1080)
+    assert (crop.left, crop.right, crop.bottom) == pytest.approx((0.0, 1.0, 1.0))
+    assert FaceCrop().at(NOWHERE, height=64, width=64) == Crop()
+    assert len(Crops(avatar=FaceCrop(), user=FaceCrop(scale=6.0)).at(face, height=64, width=64)) == 2

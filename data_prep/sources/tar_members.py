@@ -1,0 +1,116 @@
+"""Members of an uncompressed tar archive as blobs, listed once and remembered: nothing is extracted, nothing trusted.
+
+A data set of terabytes holds thousands of archives, and the two people of a conversation lie in different ones. Reading
+the headers costs one seek per member; the listing is kept in a small database by size and modification time.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tarfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from data_prep.blob import Blob
+
+MAX_MEMBERS = 1_000_000
+"""More than this is refused as an attack on memory."""
+_END_BYTES = 1 << 20
+"""An archive ends with zeros, padded to a record of 10 KiB by default; more after the last member is damage."""
+
+
+class DamagedArchive(Exception):
+    """The archive is cut off or its headers are broken; ``members`` are those before the damage."""
+
+    def __init__(self, path: Path, detail: str, members: list[Blob]) -> None:
+        super().__init__(f"{path.name}: {detail}")
+        self.members = members
+
+
+def list_members(path: Path) -> list[Blob]:
+    """Regular files of the archive, by the last part of their names; links, devices and folders are passed over.
+
+    Raises:
+        DamagedArchive: a header is broken, or the last member or the end marker is cut off.
+    """
+    found: list[Blob] = []
+    size = path.stat().st_size
+    end = 0
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for count, member in enumerate(archive, start=1):
+                if count > MAX_MEMBERS:
+                    raise DamagedArchive(path, f"more than {MAX_MEMBERS} members", found)
+                end = member.offset_data + (-(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+                if end > size:
+                    raise DamagedArchive(path, f"{member.name!r} is cut off", found)
+                if member.isreg() and not member.issparse():
+                    name = PurePosixPath(member.name).name
+                    found.append(Blob(path=path, name=name, offset=member.offset_data, size=member.size))
+    except tarfile.TarError as error:
+        raise DamagedArchive(path, str(error), found) from error
+    with path.open("rb") as file:  # tarfile takes a zeroed header for the end
+        file.seek(end)
+        rest = file.read(_END_BYTES)
+    if size - end > _END_BYTES or rest.strip(b"\0"):
+        raise DamagedArchive(path, f"{size - end} bytes follow its end marker", found)
+    if len(rest) < 2 * tarfile.BLOCKSIZE:
+        raise DamagedArchive(path, "its end marker is cut off", found)
+    return found
+
+
+class TarIndex:
+    """Listings of archives, remembered in ``database``."""
+
+    def __init__(self, database: Path) -> None:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(database, timeout=60.0, isolation_level=None)
+        self._database.execute(
+            "create table if not exists archives (path text primary key, size integer, mtime integer, listing text)"
+        )
+
+    def members(self, paths: Iterable[Path], *, threads: int = 8) -> Iterator[tuple[Path, list[Blob], str | None]]:
+        """Each archive with its members and what is wrong with it, in the order given; unknown ones are listed in
+        ``threads``, which wait for the disk."""
+        paths = list(paths)
+        known = {path: self._known(path) for path in paths}
+        with ThreadPoolExecutor(threads) as pool:
+            listed = {path: pool.submit(_list, path) for path in paths if known[path] is None}
+            for path in paths:
+                row = known[path]
+                if row is None:
+                    row = listed[path].result()
+                    self._remember(path, *row)
+                yield path, *row
+
+    def _known(self, path: Path) -> tuple[list[Blob], str | None] | None:
+        stat = path.stat()
+        row = self._database.execute(
+            "select listing from archives where path = ? and size = ? and mtime = ?",
+            (str(path.absolute()), stat.st_size, stat.st_mtime_ns),
+        ).fetchone()
+        if row is None:
+            return None
+        plain = json.loads(row[0])
+        return [Blob(path=path, name=n, offset=o, size=s) for n, o, s in plain["members"]], plain["fault"]
+
+    def _remember(self, path: Path, members: list[Blob], fault: str | None) -> None:
+        stat = path.stat()
+        listing = json.dumps({"members": [(m.name, m.offset, m.size) for m in members], "fault": fault})
+        self._database.execute(
+            "insert or replace into archives values (?, ?, ?, ?)",
+            (str(path.absolute()), stat.st_size, stat.st_mtime_ns, listing),
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+
+def _list(path: Path) -> tuple[list[Blob], str | None]:
+    try:
+        return list_members(path), None
+    except DamagedArchive as damage:
+        return damage.members, str(damage)
