@@ -48,9 +48,9 @@ class Notes:
             return self.read(file.read())
 
 
-def segment(entry: Any, start: str = "start", end: str = "end") -> Segment | None:
+def segment(entry: Any) -> Segment | None:
     """The stretch that a JSON object names, or None if a time is null, not a number, or the end precedes the start."""
-    times = entry.get(start), entry.get(end)
+    times = entry.get("start"), entry.get("end")
     if not all(isinstance(time, int | float) and math.isfinite(time) for time in times) or times[1] < times[0]:
         return None
     return float(times[0]), float(times[1])

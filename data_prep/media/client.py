@@ -141,10 +141,10 @@ class MediaClient:
     def _ask(self, request: dict[str, Any], blob: Blob) -> Iterator[tuple[dict[str, Any], bytearray]]:
         process = self._started()
         assert process.stdin is not None
-        where = {"url": blob.url, "path": str(blob.path), "offset": blob.offset, "size": blob.size}
+        where = {"path": str(blob.path), "name": blob.name, "offset": blob.offset, "size": blob.size}
         finished = False
         try:
-            process.stdin.write(json.dumps(request | where).encode() + b"\n")
+            process.stdin.write(json.dumps(request | {"blob": where}).encode() + b"\n")
             process.stdin.flush()
             while True:
                 deadline = time.monotonic() + self._limits.timeout

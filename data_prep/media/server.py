@@ -9,17 +9,18 @@ torch. Requests are JSON lines on stdin; each answer is a JSON line on stdout, f
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
 import numpy as np
 
 from avatar_lab.lifetime import die_with_parent, leave_interrupts_to_parent
+from data_prep.blob import Blob
 from data_prep.manifest import SkipReason, SkipRecording
 
 try:
@@ -33,16 +34,15 @@ Answer = tuple[dict[str, Any], bytes]
 
 def probe(request: dict[str, Any]) -> Iterator[Answer]:
     """Facts about the first video and audio stream; payload: presentation times of all frames, float64 seconds."""
-    limits = request["limits"]
-    if not os.path.isfile(request["path"]):
-        raise SkipRecording(SkipReason.UNREADABLE, f"{request['path']} does not exist")
-    size = _size(request)
-    if size == 0:
-        raise SkipRecording(SkipReason.EMPTY, f"{request['path']} has 0 bytes")
-    _refuse_short_riff(request, size)
+    blob, limits = request["blob"], request["limits"]
+    if not blob.path.is_file():
+        raise SkipRecording(SkipReason.UNREADABLE, f"{blob.path} does not exist")
+    if blob.stated_size() == 0:
+        raise SkipRecording(SkipReason.EMPTY, f"{blob.path} has 0 bytes")
+    _refuse_short_riff(blob)
     facts: dict[str, Any] = {"video": None, "audio": None}
     pts = np.empty(0)
-    with av.open(request["url"]) as container:
+    with av.open(blob.url) as container:
         # The header is judged before any packet is read: a bomb costs nothing to refuse.
         if container.duration is not None and container.duration / av.time_base > limits["max_seconds"]:
             raise SkipRecording(
@@ -57,11 +57,11 @@ def probe(request: dict[str, Any]) -> Iterator[Answer]:
 def audio(request: dict[str, Any]) -> Iterator[Answer]:
     """The first audio stream (or one ``channel`` of it) as mono float32 at ``rate``; ``start`` is the media time of its
     first sample."""
-    channel = request["channel"]
-    with av.open(request["url"]) as container:
+    blob, channel = request["blob"], request["channel"]
+    with av.open(blob.url) as container:
         stream = container.streams.audio[0]
         if channel is not None and channel >= stream.codec_context.channels:
-            detail = f"{request['path']} has {stream.codec_context.channels} channels, no channel {channel}"
+            detail = f"{blob.path} has {stream.codec_context.channels} channels, no channel {channel}"
             raise SkipRecording(SkipReason.NO_AUDIO, detail)
         layout = "mono" if channel is None else None
         resampler = av.AudioResampler(format="fltp", layout=layout, rate=request["rate"])
@@ -74,7 +74,7 @@ def audio(request: dict[str, Any]) -> Iterator[Answer]:
             parts += [out.to_ndarray()[channel or 0] for out in resampler.resample(frame)]
         parts += [out.to_ndarray()[channel or 0] for out in resampler.resample(None)]
     if start is None:
-        raise SkipRecording(SkipReason.EMPTY, f"{request['path']} holds no audio samples")
+        raise SkipRecording(SkipReason.EMPTY, f"{blob.path} holds no audio samples")
     wav = np.ascontiguousarray(np.concatenate(parts), np.float32)
     yield {"start": start, "samples": len(wav), "bytes": wav.nbytes}, wav.tobytes()
 
@@ -83,28 +83,21 @@ def frames(request: dict[str, Any]) -> Iterator[Answer]:
     """RGB frames at the given presentation indices (not decreasing), in chunks of ``chunk`` frames."""
     wanted = np.asarray(request["indices"], np.int64)
     reader = _decord_frames if _decord_agrees(request) else _pyav_frames
-    for chunk in reader(request["url"], wanted, request["chunk"]):
+    for chunk in reader(request["blob"].url, wanted, request["chunk"]):
         count, height, width, _ = chunk.shape
         header = {"frames": count, "height": height, "width": width, "bytes": chunk.nbytes}
         yield header, chunk.tobytes()
 
 
-def _size(request: dict[str, Any]) -> int:
-    """Bytes of a file, or of a member of an archive as far as the archive goes."""
-    whole = os.path.getsize(request["path"])
-    return whole if request["size"] is None else max(0, min(request["size"], whole - request["offset"]))
-
-
-def _refuse_short_riff(request: dict[str, Any], size: int) -> None:
+def _refuse_short_riff(blob: Blob) -> None:
     """A wav file states its length; the demuxer silently believes the file size instead."""
-    path = request["path"]
-    with open(path, "rb") as file:
-        file.seek(request["offset"])
+    with blob.open() as file:
         head = file.read(8)
+    size = blob.stated_size()
     stated = int.from_bytes(head[4:], "little") + len(head)
     endless = stated >= 2**32 - 1 or stated == len(head)  # written by a program that could not seek back
     if head[:4] == b"RIFF" and not endless and size < stated:
-        detail = f"{path} has {size} of the {stated} bytes announced"
+        detail = f"{blob.path} has {size} of the {stated} bytes announced"
         raise SkipRecording(SkipReason.TRUNCATED, detail)
 
 
@@ -153,7 +146,7 @@ def _decord_agrees(request: dict[str, Any]) -> bool:
     if decord is None or request["backend"] == "pyav":
         return False
     try:
-        return len(decord.VideoReader(request["url"], num_threads=1)) == request["total"]
+        return len(decord.VideoReader(request["blob"].url, num_threads=1)) == request["total"]
     except decord.DECORDError:
         return False
 
@@ -192,6 +185,8 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     operations = {"probe": probe, "audio": audio, "frames": frames}
     for line in source:
         request = json.loads(line)
+        where = request["blob"]
+        request["blob"] = Blob(**where | {"path": Path(where["path"])})
         try:
             for header, payload in operations[request["op"]](request):
                 _send(sink, header, payload)

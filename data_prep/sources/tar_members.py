@@ -7,13 +7,13 @@ the headers costs one seek per member; the listing is kept in a small database b
 from __future__ import annotations
 
 import json
-import sqlite3
 import tarfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from data_prep.blob import Blob
+from data_prep.remembered import FileMemory, stamp_of
 
 MAX_MEMBERS = 1_000_000
 """More than this is refused as an attack on memory."""
@@ -65,52 +65,31 @@ class TarIndex:
     """Listings of archives, remembered in ``database``."""
 
     def __init__(self, database: Path) -> None:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(database, timeout=60.0, isolation_level=None)
-        self._database.execute(
-            "create table if not exists archives (path text primary key, size integer, mtime integer, listing text)"
-        )
+        self._memory = FileMemory(database)
 
     def members(self, paths: Iterable[Path], *, threads: int = 8) -> Iterator[tuple[Path, list[Blob], str | None]]:
         """Each archive with its members and what is wrong with it, in the order given; unknown ones are listed in
         ``threads``, which wait for the disk."""
-        paths = list(paths)
-        known = {path: self._known(path) for path in paths}
+        stamps = {path: stamp_of(path) for path in paths}
+        known = {path: self._memory.recall(str(path.absolute()), stamp) for path, stamp in stamps.items()}
         with ThreadPoolExecutor(threads) as pool:
-            listed = {path: pool.submit(_list, path) for path in paths if known[path] is None}
-            for path in paths:
-                row = known[path]
-                if row is None:
-                    row = listed[path].result()
-                    self._remember(path, *row)
-                yield path, *row
-
-    def _known(self, path: Path) -> tuple[list[Blob], str | None] | None:
-        stat = path.stat()
-        row = self._database.execute(
-            "select listing from archives where path = ? and size = ? and mtime = ?",
-            (str(path.absolute()), stat.st_size, stat.st_mtime_ns),
-        ).fetchone()
-        if row is None:
-            return None
-        plain = json.loads(row[0])
-        return [Blob(path=path, name=n, offset=o, size=s) for n, o, s in plain["members"]], plain["fault"]
-
-    def _remember(self, path: Path, members: list[Blob], fault: str | None) -> None:
-        stat = path.stat()
-        listing = json.dumps({"members": [(m.name, m.offset, m.size) for m in members], "fault": fault})
-        self._database.execute(
-            "insert or replace into archives values (?, ?, ?, ?)",
-            (str(path.absolute()), stat.st_size, stat.st_mtime_ns, listing),
-        )
+            listed = {path: pool.submit(_list, path) for path, listing in known.items() if listing is None}
+            for path, listing in known.items():
+                if listing is None:
+                    listing = listed[path].result()
+                    self._memory.remember(str(path.absolute()), stamps[path], listing)
+                plain = json.loads(listing)
+                yield path, [Blob(path=path, name=n, offset=o, size=s) for n, o, s in plain["members"]], plain["fault"]
 
     def close(self) -> None:
         """Close the database."""
-        self._database.close()
+        self._memory.close()
 
 
-def _list(path: Path) -> tuple[list[Blob], str | None]:
+def _list(path: Path) -> str:
+    """The listing as it is remembered: members up to the damage, and what that is."""
     try:
-        return list_members(path), None
+        members, fault = list_members(path), None
     except DamagedArchive as damage:
-        return damage.members, str(damage)
+        members, fault = damage.members, str(damage)
+    return json.dumps({"members": [(m.name, m.offset, m.size) for m in members], "fault": fault})

@@ -1,49 +1,37 @@
-"""sha256 of input files, remembered by size and modification time: a second call does not read terabytes again."""
+"""sha256 of input files, remembered in the work folder."""
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from pathlib import Path
 
 from data_prep.blob import Blob
+from data_prep.remembered import FileMemory, stamp_of
 
 
 class FileDigests:
-    """A small database in the work folder; safe for several processes."""
+    """Digests of blobs; safe for several processes."""
 
     def __init__(self, work: Path) -> None:
-        work.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(work / "digests.sqlite", timeout=60.0, isolation_level=None)
-        self._database.execute(
-            "create table if not exists digests (path text primary key, size integer, mtime integer, sha256 text)"
-        )
+        self._memory = FileMemory(work / "digests.sqlite")
 
     def known(self, blob: Blob) -> str | None:
         """The digest of ``blob`` if its file has not changed since it was computed."""
-        stat = blob.path.stat()
-        row = self._database.execute(
-            "select sha256 from digests where path = ? and size = ? and mtime = ?",
-            (_place(blob), stat.st_size, stat.st_mtime_ns),
-        ).fetchone()
-        return None if row is None else str(row[0])
+        return self._memory.recall(_place(blob), stamp_of(blob.path))
 
     def of(self, blob: Blob) -> str:
         """The digest of ``blob``, computed if it is not known."""
-        digest = self.known(blob)
+        stamp = stamp_of(blob.path)
+        digest = self._memory.recall(_place(blob), stamp)
         if digest is None:
-            stat = blob.path.stat()
             with blob.open() as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            self._database.execute(
-                "insert or replace into digests values (?, ?, ?, ?)",
-                (_place(blob), stat.st_size, stat.st_mtime_ns, digest),
-            )
+            self._memory.remember(_place(blob), stamp, digest)
         return digest
 
     def close(self) -> None:
         """Close the database."""
-        self._database.close()
+        self._memory.close()
 
 
 def _place(blob: Blob) -> str:

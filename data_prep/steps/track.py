@@ -88,14 +88,17 @@ def read_arrays(features: Blob, names: tuple[str, ...]) -> dict[str, np.ndarray]
         SkipRecording: it is no npz file, or an array is damaged, too large or would need to be unpickled.
     """
     try:
+        found = {}
         with features.open() as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 if info.file_size > MAX_MEMBER_BYTES:
-                    raise SkipRecording(
-                        SkipReason.TOO_LARGE, f"{features.name}: {info.filename} {info.file_size} bytes"
-                    )
-        with features.open() as file, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in names if name in stored.files}
+                    detail = f"{features.name}: {info.filename} {info.file_size} bytes"
+                    raise SkipRecording(SkipReason.TOO_LARGE, detail)
+                name = info.filename.removesuffix(".npy")
+                if name in names:
+                    with archive.open(info) as member:
+                        found[name] = np.lib.format.read_array(member, allow_pickle=False)
+        return found
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise SkipRecording(SkipReason.BAD_FEATURES, f"{features.name}: {error}") from error
 
