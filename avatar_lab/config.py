@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from avatar_lab.allocator import keep_freed_memory
 from avatar_lab.construct import nearest
 
 CONFIG_MODULE = "configs"
@@ -103,6 +104,7 @@ def run_task(task: Callable[[], None]) -> None:
     """Run a Hydra entry point: errors in what the user gave are one sentence and exit code 2, anything else keeps its
     traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    keep_freed_memory()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # lets exceptions reach us; Hydra would print them its own way
     try:
         task()

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import torch
 
+from avatar_lab.allocator import keep_freed_memory
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.lifetime import die_with_parent, leave_interrupts_to_parent
 from data_prep.manifest import Recording
@@ -61,6 +62,7 @@ _worker_pipeline: list[Pipeline] = []
 
 def _start_worker(settings: Settings, load_audio: LoadAudio, load_video: LoadVideo) -> None:
     die_with_parent()
+    keep_freed_memory()
     leave_interrupts_to_parent()
     torch.set_num_threads(1)
     _worker_pipeline.append(Pipeline(settings, load_audio(), load_video()))

@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
+from avatar_lab.allocator import keep_freed_memory
 from avatar_lab.data.schema import SIDES
 from avatar_lab.evaluation.agents import AGENTS, ModelAgent, ReferenceAgent
 from avatar_lab.evaluation.conversation import Conversation
@@ -191,6 +192,7 @@ def _performers(studio: Studio, workers: int) -> Iterator[_Pool]:
 def _start_worker(studio: Studio) -> None:
     global _studio
     die_with_parent()
+    keep_freed_memory()
     torch.set_num_threads(1)
     _studio = studio
 

@@ -27,15 +27,16 @@ _ADAM_RMS = 0.2
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
     """Matrices (..., rows, columns) with the same singular vectors and all singular values about one (.7 to 1.2)."""
     tall = matrix.shape[-2] > matrix.shape[-1]
-    x = matrix.mT if tall else matrix
+    wide = matrix.mT if tall else matrix
+    x = wide.reshape(-1, *wide.shape[-2:])
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     if fast_bfloat16(matrix.device.type):  # precise enough for directions, as in the reference
         x = x.bfloat16()
     linear, cubic, quintic = _QUINTIC
     for _ in range(iterations):
         gram = x @ x.mT
-        x = linear * x + (cubic * gram + quintic * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrix.dtype)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=cubic, alpha=quintic), x, beta=linear)
+    return (x.mT if tall else x).reshape(matrix.shape).to(matrix.dtype)
 
 
 class MuonOptimizer(torch.optim.Optimizer):
