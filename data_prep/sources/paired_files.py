@@ -1,15 +1,16 @@
 """Recordings as pairs of files: ``<id>_speaker1.mp4/.wav`` and ``<id>_speaker2.mp4/.wav`` in one folder tree.
 
 This is the layout of DualTalk, of the embedded world, and the easiest one to bring one's own data into. Suffixes are
-configurable, so ``expert.mp4`` / ``novice.mp4`` style names work too. A sidecar JSON may name participants, split,
-group and licence; without it every file is taken for a different person.
+configurable, so ``expert.mp4`` / ``novice.mp4`` style names work too, and tags for names that differ by kind, such as
+``expert.video.mp4`` beside ``expert.close.wav``. A sidecar JSON may name participants, split, group and licence;
+without it every file is taken for a different person.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ class PairedFiles:
     Args:
         root: folder that is searched with all its subfolders.
         suffixes: what follows the identifier in the file names of side ``a`` and side ``b``.
-        video_extensions, audio_extensions: with the dot; the first that exists is used.
+        tags: what follows the suffix in the names of ``video``, ``audio`` and ``features`` files.
+        video_extensions, audio_extensions, feature_extensions: with the dot; the first that exists is used. Features
+            are arrays per frame that the data set brings along, such as FLAME parameters.
+        pictures: False where the data set has none, as DualTalk; video losses are then masked.
         events_suffix: name of the source's own event table after the identifier.
         sidecar_suffix: name of a JSON file after the identifier, with any of ``participants`` (``{"a": .., "b": ..}``),
             ``split``, ``group``, ``license``, ``non_commercial``.
@@ -40,8 +44,11 @@ class PairedFiles:
         root: Path,
         name: str = "paired_files",
         suffixes: Sequence[str] = ("_speaker1", "_speaker2"),
+        tags: Mapping[str, str] | None = None,
         video_extensions: Sequence[str] = (".mp4", ".mov", ".mkv", ".webm"),
         audio_extensions: Sequence[str] = (".wav", ".flac", ".m4a", ".mp3"),
+        feature_extensions: Sequence[str] = (".npz",),
+        pictures: bool = True,
         events_suffix: str = ".events.parquet",
         sidecar_suffix: str = ".world.json",
         license: str = "unknown",
@@ -55,7 +62,17 @@ class PairedFiles:
         if len(suffixes) != len(SIDES) or suffixes[0] == suffixes[1]:
             raise ValueError(f"suffixes {list(suffixes)} must be two different strings, one per participant")
         self._suffixes = dict(zip(SIDES, suffixes, strict=True))
-        self._extensions = {"video": tuple(video_extensions), "audio": tuple(audio_extensions)}
+        self._extensions = {
+            "video": tuple(video_extensions),
+            "audio": tuple(audio_extensions),
+            "features": tuple(feature_extensions),
+        }
+        tags = dict(tags or {})
+        unknown = sorted(set(tags) - set(self._extensions))
+        if unknown:
+            raise ValueError(f"source.tags names {unknown}; there are tags for {sorted(self._extensions)}")
+        self._tags = {kind: tags.get(kind, "") for kind in self._extensions}
+        self._pictures = pictures
         self._events_suffix = events_suffix
         self._sidecar_suffix = sidecar_suffix
         self._license = license
@@ -77,8 +94,9 @@ class PairedFiles:
         relative = path.relative_to(self.root).with_suffix("").as_posix()
         for kind, extensions in self._extensions.items():
             for side, suffix in self._suffixes.items():
-                if path.suffix.lower() in extensions and relative.endswith(suffix) and path.is_file():
-                    return relative.removesuffix(suffix).rstrip("/"), side, kind
+                ending = suffix + self._tags[kind]
+                if path.suffix.lower() in extensions and relative.endswith(ending) and path.is_file():
+                    return relative.removesuffix(ending).rstrip("/"), side, kind
         return None
 
     def _recording(self, interaction: str, files: dict[str, dict[str, Path]]) -> Recording:
@@ -88,8 +106,9 @@ class PairedFiles:
         sides = {
             side: SideFiles(
                 participant=str(participants.get(side, f"{interaction}{self._suffixes[side]}")),
-                video=_blob(kinds.get("video")),
+                video=_blob(kinds.get("video")) if self._pictures else None,
                 audio=_blob(kinds.get("audio")),
+                features=_blob(kinds.get("features")),
             )
             for side, kinds in files.items()
         }
@@ -102,6 +121,7 @@ class PairedFiles:
             non_commercial=bool(sidecar.get("non_commercial", self._non_commercial)),
             events=events if events.is_file() else None,
             split=sidecar.get("split"),
+            audio_only=not self._pictures,
         )
 
     def _sidecar(self, interaction: str) -> dict[str, Any]:

@@ -247,3 +247,52 @@ def test_other_suffixes_and_sound_inside_the_video(tmp_path: Path) -> None:
         assert spoken[[0, -1]] == pytest.approx([start, end], abs=0.2)
     with pytest.raises(ValueError, match="two different strings"):
         PairedFiles(root=root, suffixes=("x", "x"))
+
+
+def test_names_that_differ_by_kind(tmp_path: Path) -> None:
+    """NoXi's names: <session>/expert.video.mp4 beside <session>/expert.close.wav."""
+    root = tmp_path / "recordings" / "001_Paris"
+    root.mkdir(parents=True)
+    for who, spans in (("expert", [(1.0, 6.0)]), ("novice", [(6.5, 9.0)])):
+        write_video(root / f"{who}.video.mp4", ramp(SECONDS))
+        soundfile.write(root / f"{who}.close.wav", tones(SECONDS, spans), RATE, "FLOAT")
+        soundfile.write(root / f"{who}.far.wav", tones(SECONDS, []), RATE)
+    source = PairedFiles(
+        root=root.parent, suffixes=("expert", "novice"), tags={"video": ".video", "audio": ".close", "features": ""}
+    )
+    (row,) = source.recordings()
+    assert row.interaction == "001_Paris"
+    assert {side: files.audio.name for side, files in row.sides.items() if files.audio} == {
+        "a": "expert.close.wav",
+        "b": "novice.close.wav",
+    }
+    with pytest.raises(ValueError, match="tags names \\['sound'\\]"):
+        PairedFiles(root=root, tags={"sound": ".close"})
+
+
+def test_listener_corpus_names(tmp_path: Path) -> None:
+    write_video(tmp_path / "x1.speaker.mp4", ramp(SECONDS), wav=tones(SECONDS, [(1.0, 6.0)]))
+    write_video(tmp_path / "x1.listener.mp4", ramp(SECONDS), wav=tones(SECONDS, []))
+    (row,) = PairedFiles(root=tmp_path, suffixes=(".speaker", ".listener")).recordings()
+    assert row.interaction == "x1"
+    assert sorted(row.sides) == ["a", "b"]
+
+
+def test_sound_and_face_parameters_without_pictures(tmp_path: Path) -> None:
+    """DualTalk: 16 kHz IEEE-float wavs and FLAME npz files that are a frame or so shorter or longer."""
+    root = tmp_path / "recordings"
+    root.mkdir()
+    for number, spans in ((1, [(1.0, 6.0)]), (2, [(6.5, 9.0)])):
+        wav = tones(SECONDS, spans, sample_rate=16_000)
+        soundfile.write(root / f"d_speaker{number}.wav", wav, 16_000, "FLOAT")
+        np.savez(root / f"d_speaker{number}.npz", exp=np.zeros((round(SECONDS * 25) + 1, 50), np.float32))
+    with_pictures = PairedFiles(root=root)
+    settings = {"layout": Layout(), "audio_codec": FakeAudio, "video_codec": FakeVideo, "workers": 0}
+    settings |= {"splits": {"train": 1.0}}
+    with pytest.raises(ValueError, match="no_video"):
+        prepare(source=with_pictures, out=tmp_path / "refused", **settings)
+    prepare(source=PairedFiles(root=root, pictures=False), out=tmp_path / "out", **settings)
+    side = ShardReader(tmp_path / "out").interaction("d").sides["a"]
+    assert len(side.avatar_latents) == len(side.pictures) == 0
+    spoken = np.flatnonzero(side.sound) / 12.5
+    assert spoken[[0, -1]] == pytest.approx([1.0, 6.0], abs=0.2)
