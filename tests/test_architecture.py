@@ -35,8 +35,8 @@ SEPARATE_FLOOR, TRAINING_FLOOR, ENTRY_FLOOR = 1, 5, 6
 
 DATA_PREP_SEES = FLOORS[0] | {"codec", "events", "perception", "world", "data.schema"}
 ONLY_IN = {"lightning": {TRAINING_FLOOR}, "hydra": {ENTRY_FLOOR}, "omegaconf": {ENTRY_FLOOR}}
-NEVER_AT_TOP = {"torchaudio", "torchcodec", "flash_attn"}
-"""Libraries whose wheels may not load on a machine without CUDA; import them where they are used."""
+NEVER_AT_TOP = {"torchaudio", "torchcodec", "flash_attn", "transformers", "diffusers", "huggingface_hub"}
+"""Optional libraries, and ones whose wheels may not load on a machine without CUDA; import them where they are used."""
 TOP_LEVEL = {
     *("pyproject.toml", "README.md", "avatar_lab", "configs", "data_prep", "experiments", "tests", "slurm"),
     *(".ci", ".gitignore", ".gitattributes"),
