@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import count
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -136,17 +139,27 @@ class DyadData:
     def loader(self, start_step: int, num_workers: int, *, timeout: float = 300.0) -> Iterator[DyadBatch]:
         """Endless batches from ``start_step`` on, in step order whatever the number of workers.
 
-        ``timeout`` seconds without a batch from a worker raise an error instead of waiting for ever.
+        ``timeout`` seconds without a batch from a worker, or a worker that died, raise a RuntimeError that names what
+        was being read, and end all workers.
         """
+        rank, world_size = self.share()
         loader = DataLoader(
-            _RankBatches(self, *self.share()),
+            _RankBatches(self, rank, world_size),
             sampler=_Steps(start_step),
             batch_size=None,
             num_workers=num_workers,
             collate_fn=_as_is,
             timeout=timeout if num_workers else 0.0,
         )
-        return iter(loader)
+        before = set(active_children())
+        batches = iter(loader)
+        workers = set(active_children()) - before
+
+        def content(step: int) -> str:
+            windows = self.windows(step, rank=rank, world_size=world_size)
+            return ", ".join(sorted({f"{self.reader.row(w.key).shard}/{w.key}" for w in windows}))
+
+        return _watched(batches, workers, start_step, content)
 
 
 class _RankBatches(Dataset):
@@ -167,6 +180,25 @@ class _Steps(Iterable[int]):
 
     def __iter__(self) -> Iterator[int]:
         return count(self._start)
+
+
+def _watched(
+    batches: Iterator[DyadBatch], workers: set[BaseProcess], start: int, content: Callable[[int], str]
+) -> Iterator[DyadBatch]:
+    """``batches``, whose workers are killed when one hangs or dies: torch reports that, but waits for the others."""
+    for step in count(start):
+        try:
+            batch = next(batches)
+        except RuntimeError as error:
+            for worker in workers:
+                with suppress(RuntimeError):  # torch reports the first one's end too, from a signal handler
+                    worker.kill()
+                    worker.join()
+            raise RuntimeError(
+                f"no batch for step {step} ({error}); it holds {content(step)}: check that these files can be read, "
+                "and that there is enough memory"
+            ) from error
+        yield batch
 
 
 def _as_is(batch: Any) -> Any:

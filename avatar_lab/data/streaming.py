@@ -8,7 +8,9 @@ header; the stream therefore counts the samples of every shard against ``dataset
 
 from __future__ import annotations
 
+import logging
 import re
+import tarfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +22,8 @@ from avatar_lab.data.schema import SIDES, DatasetInfo, Interaction, from_members
 from avatar_lab.data.windows import Window, WindowId, cut_window, stack_windows, whole_blocks
 from avatar_lab.layout import Layout
 from avatar_lab.tensors import DyadBatch
+
+log = logging.getLogger(__name__)
 
 _SAFE_URL = re.compile(r"((https|s3|gs)://)?[A-Za-z0-9_./+=@-]+")
 """WebDataset hands remote addresses to a shell; ``pipe:`` and anything a shell could read differently is refused."""
@@ -37,7 +41,8 @@ class DyadStream:
         rank: process number; ranks draw differently.
 
     Raises:
-        ValueError: an address is not allowed, or the layout is not that of the shards.
+        ValueError: an address is not allowed, given twice or no shard of the data set, or the layout is not that of
+            the shards.
     """
 
     def __init__(
@@ -58,6 +63,7 @@ class DyadStream:
         info.check_layout(layout)
         self._urls = list(urls)
         self._counts = {shard.name: shard.samples for shard in info.shards}
+        self._check_names()
         self._layout, self._num_blocks, self._batch_size = layout, num_blocks, batch_size
         self._silence_K = np.asarray(info.silence_tokens, np.uint16)
         self._windows, self._seed, self._rank = windows_per_interaction, seed, rank
@@ -94,21 +100,40 @@ class DyadStream:
         """Decoded samples of ``shards``, in order; all shards once by default.
 
         Raises:
-            ValueError: a shard holds fewer samples than ``dataset.json`` says.
+            ValueError: a shard ends early, is damaged, or holds fewer samples than ``dataset.json`` says.
         """
         for url in self._urls if shards is None else shards:
             count = 0
             # Members arrive as raw bytes: WebDataset's own decoders would unpickle what a shard contains.
-            for sample in wds.WebDataset([url], shardshuffle=False, nodesplitter=None, workersplitter=None):
-                yield from_members(sample["__key__"], _members(sample))
-                count += 1
-            expected = self._counts.get(url.rsplit("/", 1)[-1])
+            samples = wds.WebDataset([url], shardshuffle=False, nodesplitter=None, workersplitter=None)
+            try:
+                for sample in samples:
+                    yield from_members(sample["__key__"], _members(sample))
+                    count += 1
+            except (ValueError, EOFError, OSError, tarfile.TarError) as error:
+                raise ValueError(f"shard {url}, after {count} samples: {error}; copy it again") from error
+            expected = self._counts[_name(url)]
             if count != expected:
                 raise ValueError(f"shard {url} gave {count} samples, dataset.json says {expected}: copy it again")
+
+    def _check_names(self) -> None:
+        names = [_name(url) for url in self._urls]
+        if strange := sorted(set(names) - set(self._counts)):
+            raise ValueError(f"{strange} are no shards of this data set: it has {sorted(self._counts)}")
+        if len(names) > len(set(names)):
+            raise ValueError(
+                f"{sorted({n for n in names if names.count(n) > 1})} are given twice: give each shard once"
+            )
+        if absent := sorted(set(self._counts) - set(names)):
+            log.warning("%d of %d shards are not given and never read: %s", len(absent), len(self._counts), absent[:5])
 
     def _draw_shards(self, rng: np.random.Generator) -> Iterator[str]:
         while True:
             yield self._urls[int(rng.integers(len(self._urls)))]
+
+
+def _name(url: str) -> str:
+    return url.rsplit("/", 1)[-1]
 
 
 def _members(sample: Sample) -> dict[str, bytes]:
