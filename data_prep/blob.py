@@ -28,10 +28,11 @@ class Blob:
 
     @property
     def url(self) -> str:
-        """Name under which FFmpeg opens it."""
+        """Name under which FFmpeg opens it: absolute, since ``concat:x.mp4`` would be an address and no file."""
+        path = self.path.absolute()
         if self.size is None:
-            return str(self.path)
-        return f"subfile,,start,{self.offset},end,{self.offset + self.size},,:{self.path}"
+            return str(path)
+        return f"subfile,,start,{self.offset},end,{self.offset + self.size},,:{path}"
 
     def stated_size(self) -> int:
         """Bytes that are there to be read.

@@ -31,6 +31,11 @@ except (ImportError, OSError):  # no wheel for this platform
 
 Answer = tuple[dict[str, Any], bytes]
 
+_FORMATS = "mov,matroska,avi,wav,w64,aiff,caf,flac,mp3,ogg,aac,mpegts,mpeg,asf,flv"
+"""Containers that hold their own media. FFmpeg would also follow playlists (HLS, DASH, concat), whatever their name, to
+other files and addresses."""
+_PROTOCOLS = "file,subfile"
+
 
 def probe(request: dict[str, Any]) -> Iterator[Answer]:
     """Facts about the first video and audio stream; payload: presentation times of all frames, float64 seconds."""
@@ -42,7 +47,7 @@ def probe(request: dict[str, Any]) -> Iterator[Answer]:
     _refuse_short_riff(blob)
     facts: dict[str, Any] = {"video": None, "audio": None}
     pts = np.empty(0)
-    with av.open(blob.url) as container:
+    with _opened(blob.url) as container:
         # The header is judged before any packet is read: a bomb costs nothing to refuse.
         if container.duration is not None and container.duration / av.time_base > limits["max_seconds"]:
             raise SkipRecording(
@@ -58,7 +63,7 @@ def audio(request: dict[str, Any]) -> Iterator[Answer]:
     """The first audio stream (or one ``channel`` of it) as mono float32 at ``rate``; ``start`` is the media time of its
     first sample."""
     blob, channel = request["blob"], request["channel"]
-    with av.open(blob.url) as container:
+    with _opened(blob.url) as container:
         stream = container.streams.audio[0]
         if channel is not None and channel >= stream.codec_context.channels:
             detail = f"{blob.path} has {stream.codec_context.channels} channels, no channel {channel}"
@@ -87,6 +92,10 @@ def frames(request: dict[str, Any]) -> Iterator[Answer]:
         count, height, width, _ = chunk.shape
         header = {"frames": count, "height": height, "width": width, "bytes": chunk.nbytes}
         yield header, chunk.tobytes()
+
+
+def _opened(url: str) -> Any:
+    return av.open(url, options={"format_whitelist": _FORMATS, "protocol_whitelist": _PROTOCOLS})
 
 
 def _refuse_short_riff(blob: Blob) -> None:
@@ -138,6 +147,9 @@ def _demux(container: Any, facts: dict[str, Any], limits: dict[str, Any]) -> np.
         facts[stream.type]["end"] = ends.get(stream.type)
     if facts["video"] is not None:
         facts["video"]["frames"] = len(times)
+        width, height = facts["video"]["width"], facts["video"]["height"]
+        if times and (width <= 0 or height <= 0):
+            raise SkipRecording(SkipReason.UNREADABLE, f"pictures of {width} x {height} pixels cannot be decoded")
     return np.sort(np.asarray(times, np.float64))
 
 
@@ -161,7 +173,7 @@ def _decord_frames(url: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndar
 def _pyav_frames(url: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndarray]:
     collected: list[np.ndarray] = []
     cursor = 0
-    with av.open(url) as container:
+    with _opened(url) as container:
         for index, frame in enumerate(container.decode(container.streams.video[0])):
             repeats = 0
             while cursor < len(wanted) and wanted[cursor] == index:
