@@ -23,7 +23,7 @@ from data_prep.steps.clock import Clock, frames_on_grid
 from data_prep.steps.crop import Crop
 from data_prep.steps.digests import FileDigests
 from data_prep.steps.sound import Sound
-from data_prep.steps.store import StepResult, StepStore, step_key
+from data_prep.steps.store import TRANSIENT, StepResult, StepStore, step_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,12 @@ class Pipeline:
         self._computed = False
         keys: dict[str, str] = {}
         try:
-            self._run_steps(recording, keys)
+            try:
+                self._run_steps(recording, keys)
+            except SkipRecording as skip:
+                if skip.reason not in TRANSIENT:
+                    raise
+                self._run_steps(recording, keys)  # once more, from the step that was in the way
         except SkipRecording as skip:
             return Prepared(
                 interaction=recording.interaction,

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from data_prep.manifest import SkipReason, SkipRecording
 
-_TRANSIENT = frozenset({SkipReason.TIMEOUT})
+TRANSIENT = frozenset({SkipReason.TIMEOUT})
 """Reasons that may not hold next time, and are therefore not stored."""
 
 
@@ -78,7 +78,7 @@ class StepStore:
 
     def save_skip(self, step: str, key: str, skip: SkipRecording) -> None:
         """Publish that the input cannot be used, unless the reason may pass."""
-        if skip.reason in _TRANSIENT:
+        if skip.reason in TRANSIENT:
             return
         values = {"skip": str(skip.reason), "detail": skip.detail}
         self._publish(self._temporary(step, key), self._work / step / key, values)
