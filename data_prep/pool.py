@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 
 import torch
 
@@ -27,7 +28,11 @@ def outcomes(
     *,
     workers: int,
 ) -> Iterator[Prepared]:
-    """The outcome of every recording, in no particular order; ``workers`` 0 runs in this process."""
+    """The outcome of every recording, in no particular order; ``workers`` 0 runs in this process.
+
+    Raises:
+        ValueError: a worker was killed.
+    """
     left = []
     with Pipeline(settings, load_audio(), load_video()) as pipeline:
         for recording in recordings:
@@ -51,6 +56,11 @@ def outcomes(
         try:
             for future in as_completed([executor.submit(_prepare_one, recording) for recording in left]):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise ValueError(
+                f"a worker process was killed ({error}), often for want of memory: run the same command again, which "
+                f"goes on where it stopped, with fewer than {workers} workers"
+            ) from error
         except BaseException:  # the recordings in progress finish, the rest is left to the next call
             executor.shutdown(wait=True, cancel_futures=True)
             raise
