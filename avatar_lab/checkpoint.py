@@ -144,8 +144,12 @@ def load_checkpoint(
         ValueError: the file is missing, damaged, of another format, of the wrong stage, or trained with other codecs.
     """
     header, tensors = _read(Path(path))
-    card = Card(**header["card"] | {"sampler": Sampler(**header["card"]["sampler"])})
-    card = replace(card, lineage=tuple(card.lineage))
+    try:
+        card = Card(**header["card"] | {"sampler": Sampler(**header["card"]["sampler"])})
+        card = replace(card, lineage=tuple(card.lineage))
+        model = _model_of(header, tensors)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:  # what a header may lack, or tensors differ in
+        raise ValueError(f"{path} does not fit its own header ({error!r}): copy or train it again") from error
     if stage is not None and card.stage != stage:
         raise ValueError(f"{path} was made by stage {card.stage!r}, not {stage!r}: point to the {stage} run's artefact")
     for kind, expected, found in (("audio", audio_codec, card.audio_codec), ("video", video_codec, card.video_codec)):
@@ -154,6 +158,15 @@ def load_checkpoint(
                 f"{path} speaks the {kind} codec {found}, but this one is {expected}: use the codec it was trained "
                 "with, or train again on data encoded with the new one"
             )
+    return Checkpoint(model=model.eval(), card=card)
+
+
+def _model_of(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> AvatarModel:
+    """The model that a file's header describes, with the file's tensors.
+
+    Raises:
+        KeyError, TypeError, AttributeError, RuntimeError: they do not fit together.
+    """
     sizes = dict(header["net"])
     head = sizes.pop("video_head")
     with torch.device("cpu"):  # an artefact is real, also where new networks are only described (meta device)
@@ -166,11 +179,15 @@ def load_checkpoint(
             audio_warp=Warp(),
             video_warp=Warp(),
         )
+    own = model.state_dict()
+    kinds = [
+        name for name, x in tensors.items() if name in own and x.is_floating_point() != own[name].is_floating_point()
+    ]
     missing, unexpected = model.load_state_dict(tensors, strict=False)
-    shared = set(model.state_dict()) - set(weights(model))
-    if set(missing) - shared or unexpected:
-        raise ValueError(f"{path} does not fit its own header: missing {missing}, unexpected {unexpected}")
-    return Checkpoint(model=model.eval(), card=card)
+    absent = set(missing) - (set(own) - set(weights(model)))
+    if absent or unexpected or kinds:
+        raise RuntimeError(f"missing {sorted(absent)}, unexpected {unexpected}, of another type {kinds}")
+    return model
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -182,8 +199,11 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}): copy or train it again") from error
-    header = json.loads(metadata.get("avatar_lab", "{}"))
-    if header.get("format") != FORMAT:
+    try:
+        header = json.loads(metadata.get("avatar_lab", "{}"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} has a damaged header ({error}): copy or train it again") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"{path} is not an avatar_lab checkpoint of format {FORMAT}: train it again with this version")
     return header, tensors
 

@@ -69,8 +69,11 @@ def read_weights(path: Path) -> tuple[Config, dict[str, Tensor], str]:
     if _HEADER not in metadata:
         raise ValueError(f"{path} has no configuration in its header: it was not exported by this package")
     state = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-    header = json.loads(metadata[_HEADER])
-    return header["config"], state, header["fingerprint"]
+    try:
+        header = json.loads(metadata[_HEADER])
+        return dict(header["config"]), state, str(header["fingerprint"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} has a damaged header ({error!r}): restore it, or train it again") from error
 
 
 def check_fingerprint(path: Path, recorded: str, actual: str) -> None:

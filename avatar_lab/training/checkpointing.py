@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,7 +80,13 @@ class CheckpointStore:
                         f"{folder} is of {found}, this code reads {FORMAT}: use another out= to start anew"
                     )
                 log.info("resuming from %s", folder)
-                return torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+                try:
+                    return torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+                except pickle.UnpicklingError as error:
+                    raise ValueError(
+                        f"{folder / 'state.pt'} holds more than tensors and plain values and is refused "
+                        f"(weights_only; nothing of it was run): {str(error).splitlines()[-1]}"
+                    ) from error
             log.warning("%s is damaged (size or sha256 differ from its manifest); trying the one before", folder)
         if folders:
             raise ValueError(
