@@ -34,6 +34,12 @@ class Blob:
             return str(path)
         return f"subfile,,start,{self.offset},end,{self.offset + self.size},,:{path}"
 
+    @property
+    def place(self) -> str:
+        """Where it lies, in one line: what is remembered of a blob is remembered under this."""
+        path = str(self.path.absolute())
+        return path if self.size is None else f"{path}:{self.offset}+{self.size}"
+
     def stated_size(self) -> int:
         """Bytes that are there to be read.
 

@@ -6,7 +6,8 @@ This is what a worker process runs. Everything in ``Settings`` that changes a re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +18,8 @@ from avatar_lab.data.schema import SIDES
 from data_prep.blob import Blob
 from data_prep.manifest import Recording, SkipReason, SkipRecording
 from data_prep.media.client import MediaClient, VideoFacts
+from data_prep.meter import Cost, Meter
+from data_prep.selection import Enough
 from data_prep.settings import Settings, check_codecs
 from data_prep.steps import encode, events, pictures, probe, track
 from data_prep.steps.clock import Clock, frames_on_grid
@@ -36,6 +39,8 @@ class Prepared:
     detail: str = ""
     computed: bool = False
     """False if every result was already there."""
+    costs: dict[str, Cost] = field(default_factory=dict)
+    """What each step that was computed took."""
 
 
 class Pipeline:
@@ -52,6 +57,7 @@ class Pipeline:
         self._store = StepStore(settings.work)
         self._digests = FileDigests(settings.work)
         self._media = {side: MediaClient(settings.limits) for side in SIDES}
+        self._meter = Meter(self._media.values())
         self._computed = False
         self._recalling = False
 
@@ -76,23 +82,18 @@ class Pipeline:
     def prepare(self, recording: Recording) -> Prepared:
         """All steps of ``recording``; never raises for what is wrong with the recording."""
         self._computed = False
-        keys: dict[str, str] = {}
+        outcome = Prepared(interaction=recording.interaction, keys={})
         try:
-            try:
-                self._run_steps(recording, keys)
-            except SkipRecording as skip:
-                if skip.reason not in TRANSIENT:
-                    raise
-                self._run_steps(recording, keys)  # once more, from the step that was in the way
+            with suppress(Enough):
+                try:
+                    self._run_steps(recording, outcome.keys)
+                except SkipRecording as skip:  # what may pass is tried once more, from the step that was in the way
+                    if skip.reason not in TRANSIENT:
+                        raise
+                    self._run_steps(recording, outcome.keys)
         except SkipRecording as skip:
-            return Prepared(
-                interaction=recording.interaction,
-                keys=keys,
-                skip=skip.reason,
-                detail=skip.detail,
-                computed=self._computed,
-            )
-        return Prepared(interaction=recording.interaction, keys=keys, computed=self._computed)
+            outcome = replace(outcome, skip=skip.reason, detail=skip.detail)
+        return replace(outcome, computed=self._computed, costs=self._meter.collect())
 
     def _run_steps(self, recording: Recording, keys: dict[str, str]) -> None:
         settings, layout = self._settings, self._settings.layout
@@ -100,23 +101,14 @@ class Pipeline:
             raise SkipRecording(*recording.problem)
         files = {role: self._digest(blob) for role, blob in recording.files.items()}
         media_files = {role: digest for role, digest in files.items() if role.endswith((".video", ".audio"))}
+        lengths = {"max_mismatch": settings.max_mismatch, "min_seconds": settings.min_seconds}
         probed = self._step(
             keys,
             "probe",
             probe.VERSION,
-            {
-                "limits": asdict(settings.limits),
-                "max_mismatch": settings.max_mismatch,
-                "min_seconds": settings.min_seconds,
-            }
-            | ({"audio_only": True} if recording.audio_only else {}),
+            {"limits": asdict(settings.limits)} | lengths | ({"audio_only": True} if recording.audio_only else {}),
             media_files,
-            lambda: probe.probe(
-                recording,
-                self._media["a"],
-                max_mismatch=settings.max_mismatch,
-                min_seconds=settings.min_seconds,
-            ),
+            lambda: probe.probe(recording, self._media["a"], **lengths),
         )
         facts = {} if recording.audio_only else {side: _video_facts(probed, side) for side in SIDES}
         clock = Clock.of(layout, probed.values["seconds"])
@@ -194,6 +186,8 @@ class Pipeline:
         compute: Callable[[], StepResult],
     ) -> StepResult:
         """The stored result of a step, computed now if there is none."""
+        if self._settings.steps is not None and step not in self._settings.steps:
+            raise Enough
         keys[step] = step_key(step, version, params, inputs)
         stored = self._store.load(step, keys[step])
         if stored is not None:
@@ -202,7 +196,7 @@ class Pipeline:
             raise _NotStored
         self._computed = True
         try:
-            result = compute()
+            result = self._meter.measure(step, compute)
         except SkipRecording as skip:
             self._store.save_skip(step, keys[step], skip)
             raise
@@ -211,7 +205,8 @@ class Pipeline:
 
     def _digest(self, blob: Blob) -> str:
         try:
-            digest = self._digests.known(blob) if self._recalling else self._digests.of(blob)
+            find = self._digests.known if self._recalling else self._digests.of
+            digest = self._meter.measure("digests", lambda: find(blob))
         except OSError as error:
             raise SkipRecording(SkipReason.UNREADABLE, f"{blob.name}: {error}") from error
         if digest is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 
 import torch
@@ -18,6 +18,8 @@ from data_prep.settings import Settings
 
 LoadAudio = Callable[[], AudioCodec]
 LoadVideo = Callable[[], VideoCodec]
+_AHEAD = 4
+"""Recordings handed out per worker at a time."""
 
 
 def outcomes(
@@ -54,8 +56,13 @@ def outcomes(
     )
     with executor:
         try:
-            for future in as_completed([executor.submit(_prepare_one, recording) for recording in left]):
-                yield future.result()
+            waiting: set[Future[Prepared]] = set()
+            for recording in left:
+                if len(waiting) >= _AHEAD * workers:  # as many as keep all busy: a future weighs more than a recording
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+                waiting.add(executor.submit(_prepare_one, recording))
+            yield from (future.result() for future in as_completed(waiting))
         except BrokenProcessPool as error:
             raise ValueError(
                 f"a worker process was killed ({error}), often for want of memory: run the same command again, which "

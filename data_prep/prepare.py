@@ -1,41 +1,45 @@
 """Recordings in, shards out: all steps over a source with several processes; idempotent and resumable.
 
 Run as ``python -m data_prep.prepare source.root=RECORDINGS out=SHARDS``. A second call does nothing twice; a killed one
-goes on where it stopped.
+goes on where it stopped. ``array.index=i array.count=n`` prepares one share of the recordings, in ``n`` such calls side
+by side; the call without ``array.index`` then writes the shards.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import Progress
 
 from avatar_lab.construct import build
 from avatar_lab.data.schema import DatasetInfo
 from avatar_lab.events.vad import VadRule
 from avatar_lab.layout import Layout
 from data_prep import config
-from data_prep.manifest import NO_DAMAGE
+from data_prep.headers import weights_of
+from data_prep.manifest import NO_DAMAGE, Recording
 from data_prep.media.client import MediaLimits
 from data_prep.pipeline import Prepared
 from data_prep.pool import LoadAudio, LoadVideo, outcomes
+from data_prep.progress import Tally, followed
 from data_prep.report import Throughput, build_report, write_report
+from data_prep.selection import Share, chosen_steps
 from data_prep.settings import Settings, check_codecs
 from data_prep.shard import Entry, ShardWriter
 from data_prep.sources import Source
 from data_prep.splits import assign_splits
 from data_prep.steps.crop import Crops
 from data_prep.steps.store import StepStore
+from data_prep.work_folder import alone, beside_others
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +66,11 @@ def prepare(
     min_seconds: float = 10.0,
     chunk_seconds: float = 8.0,
     pictures: int = 4,
-) -> DatasetInfo:
-    """Prepare every recording of ``source`` into the data set ``out``.
+    array: Share | None = None,
+    steps: Sequence[str] | None = None,
+    score_only: bool = False,
+) -> DatasetInfo | None:
+    """Prepare every recording of ``source`` into the data set ``out``; ``None`` where the call writes no shards.
 
     Args:
         audio_codec, video_codec: called in each worker to load the codec; must be picklable.
@@ -73,12 +80,16 @@ def prepare(
         workers: processes; 0 runs in this one.
         max_skipped_share: stop if a larger share of the recordings cannot be used; parts of a data set that are not on
             disk do not count.
+        array: with an index, only that share of the recordings is prepared into ``work``, beside other such calls.
+        steps: run only these and those before them; without the last step no shards are written.
+        score_only: only the steps that need no codec, and the report.
 
     Raises:
         ValueError: there is nothing to prepare, too much was skipped, or codecs and layout do not fit.
     """
     out = Path(out)
     work = Path(work) if work is not None else out.with_name(out.name + ".work")
+    share = array or Share()
     settings = Settings(
         layout=layout,
         work=work,
@@ -89,6 +100,7 @@ def prepare(
         min_seconds=min_seconds,
         chunk_seconds=chunk_seconds,
         pictures=pictures,
+        steps=chosen_steps(steps, score_only=score_only),
     )
     shares = dict(splits) if splits else DEFAULT_SPLITS
     audio, video = audio_codec(), video_codec()
@@ -99,9 +111,19 @@ def prepare(
     split_of = assign_splits(recordings, shares, allow_leakage=allow_leakage)
     store = StepStore(work)
     started = time.monotonic()
-    with _exclusive(work):
+    if share.index is not None:
+        own = share.of(recordings)
+        with beside_others(work):
+            done = _collect(outcomes(own, settings, audio_codec, video_codec, workers=workers), own, work)
+        log.info(
+            "task %d of %d: %d recordings done; when all tasks are, the same command without array.index writes the "
+            "shards",
+            share.index, share.count, len(done),
+        )  # fmt: skip
+        return None
+    with alone(work):
         store.sweep()
-        done = _collect(outcomes(recordings, settings, audio_codec, video_codec, workers=workers), len(recordings))
+        done = _collect(outcomes(recordings, settings, audio_codec, video_codec, workers=workers), recordings, work)
         entries = [
             Entry(recording=recording, split=split_of[recording.interaction], keys=done[recording.interaction].keys)
             for recording in recordings
@@ -113,17 +135,15 @@ def prepare(
             workers=workers,
         )
         ordered = [done[recording.interaction] for recording in recordings]
-        report = build_report(
-            outcomes=ordered, entries=entries, store=store, shares=shares, cost=cost, findings=source.findings
-        )
-        write_report(out, report)
-        damaged = sum(outcome.skip is not None and outcome.skip not in NO_DAMAGE for outcome in ordered)
-        if damaged > max_skipped_share * len(recordings):
-            raise ValueError(
-                f"{damaged} of {len(recordings)} recordings cannot be used ({report['skipped_by_reason']}), "
-                f"more than max_skipped_share={max_skipped_share:g}: mend them (see {out / 'report.md'}) or raise the "
-                "share"
+        if settings.steps is None or "events" in settings.steps:
+            report = build_report(
+                outcomes=ordered, entries=entries, store=store, shares=shares, cost=cost, findings=source.findings
             )
+            write_report(out, report)
+        _refuse_damage(ordered, max_skipped_share=max_skipped_share, out=out)
+        if settings.steps is not None:
+            log.info("%s: steps %s of %d recordings; no shards", work, sorted(settings.steps), len(entries))
+            return None
         writer = ShardWriter(
             out=out,
             store=store,
@@ -133,18 +153,25 @@ def prepare(
             max_shard_bytes=max_shard_bytes,
         )
         info = writer.write(entries)
-    log.info("%s: %d interactions, %.3f hours; %d skipped", out, len(entries), report["hours"], report["skipped"])
+    hours = sum(split["seconds"] for split in info.splits.values()) / 3600
+    log.info("%s: %d interactions, %.3f hours; %d skipped", out, len(entries), hours, len(ordered) - len(entries))
     return info
 
 
-def _collect(found: Iterator[Prepared], total: int) -> dict[str, Prepared]:
-    """Outcomes by interaction, skips said as they come."""
-    done: dict[str, Prepared] = {}
-    for outcome in _progress(found, total):
-        done[outcome.interaction] = outcome
-        if outcome.skip is not None:
-            log.warning("skipped %s: %s: %s", outcome.interaction, outcome.skip, outcome.detail)
-    return done
+def _collect(found: Iterator[Prepared], recordings: Sequence[Recording], work: Path) -> dict[str, Prepared]:
+    """Outcomes by interaction, without what they cost."""
+    tally = Tally(weights=weights_of(recordings, work))
+    return {outcome.interaction: replace(outcome, costs={}) for outcome in followed(found, tally)}
+
+
+def _refuse_damage(ordered: Sequence[Prepared], *, max_skipped_share: float, out: Path) -> None:
+    reasons = Counter(str(outcome.skip) for outcome in ordered if outcome.skip is not None)
+    damaged = sum(count for reason, count in reasons.items() if reason not in NO_DAMAGE)
+    if damaged > max_skipped_share * len(ordered):
+        raise ValueError(
+            f"{damaged} of {len(ordered)} recordings cannot be used ({dict(sorted(reasons.items()))}), "
+            f"more than max_skipped_share={max_skipped_share:g}: mend them (see {out / 'report.md'}) or raise the share"
+        )
 
 
 def _computed_seconds(done: Mapping[str, Prepared], store: StepStore) -> float:
@@ -157,36 +184,6 @@ def _computed_seconds(done: Mapping[str, Prepared], store: StepStore) -> float:
     return total
 
 
-def _progress(found: Iterator[Prepared], total: int) -> Iterator[Prepared]:
-    """Pass outcomes on, with a bar on a terminal and a line per tenth elsewhere."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with Progress(console=console) as bar:
-            yield from bar.track(found, total=total, description="prepare")
-        return
-    tenth = max(1, total // 10)
-    for count, outcome in enumerate(found, start=1):
-        if count % tenth == 0 or count == total:
-            log.info("prepared %d of %d recordings", count, total)
-        yield outcome
-
-
-@contextmanager
-def _exclusive(work: Path) -> Iterator[None]:
-    """Hold the work folder's lock.
-
-    Raises:
-        ValueError: another preparation holds it.
-    """
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"another preparation is using {work}: wait for it, or choose another folder") from error
-        yield
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry of ``python -m data_prep.prepare``; exits with 1 (said why) or 130 (interrupted)."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -194,8 +191,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, default=default, help="YAML file (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", help="key.subkey=value")
     options = parser.parse_args(arguments)
-    handler = RichHandler(console=Console(stderr=True), show_path=False)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler])
+    console = Console(stderr=True)
+    handler = RichHandler(console=console, show_path=False) if console.is_terminal else logging.StreamHandler()
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(message)s" if console.is_terminal else "%(asctime)s %(levelname)s %(message)s",
+        handlers=[handler],
+    )
     try:
         prepare(**build(config.load(options.config, options.overrides)))
     except ValueError as error:

@@ -28,6 +28,8 @@ class Settings:
     """Stretch that is encoded at once."""
     pictures: int = 4
     """Reference pictures per person."""
+    steps: frozenset[str] | None = None
+    """Steps to run, ``None`` for all (``selection.chosen_steps``); changes no result."""
 
 
 def check_codecs(layout: Layout, audio_codec: AudioCodec, video_codec: VideoCodec) -> None:

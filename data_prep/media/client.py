@@ -77,6 +77,8 @@ class MediaClient:
         self._limits = limits
         self._backend = "pyav" if force_pyav else "decord"
         self._process: subprocess.Popen[bytes] | None = None
+        self.cpu_seconds = 0.0
+        """Processor time of all answers so far."""
 
     def __enter__(self) -> MediaClient:
         return self
@@ -110,6 +112,16 @@ class MediaClient:
             None if video is None else _video_facts(video, np.frombuffer(payload, np.float64)),
             None if audio is None else _audio_facts(audio),
         )
+
+    def header(self, blob: Blob) -> dict[str, Any]:
+        """What the container's header says, without reading on: ``seconds`` (``None``: it does not say) and ``video``
+        (``None`` or ``width``, ``height``, ``frames``); cheap, and as true as the header.
+
+        Raises:
+            SkipRecording: there is no header to be read.
+        """
+        header, _ = self._single({"op": "header"}, blob)
+        return dict(header["facts"])
 
     def audio(self, blob: Blob, *, sample_rate: int, channel: int | None = None) -> tuple[np.ndarray, float]:
         """Mono waveform (S,) float32 at ``sample_rate`` and the media time of its first sample; of one ``channel``, or
@@ -150,6 +162,7 @@ class MediaClient:
                 deadline = time.monotonic() + self._limits.timeout
                 header = json.loads(self._read_line(deadline, blob))
                 payload = self._read(header["bytes"], deadline, blob)
+                self.cpu_seconds += header.get("cpu", 0.0)
                 if "error" in header:
                     finished = True
                     raise SkipRecording(SkipReason(header["error"]), f"{blob.name}: {header['detail']}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -40,10 +41,7 @@ _PROTOCOLS = "file,subfile"
 def probe(request: dict[str, Any]) -> Iterator[Answer]:
     """Facts about the first video and audio stream; payload: presentation times of all frames, float64 seconds."""
     blob, limits = request["blob"], request["limits"]
-    if not blob.path.is_file():
-        raise SkipRecording(SkipReason.UNREADABLE, f"{blob.path} does not exist")
-    if blob.stated_size() == 0:
-        raise SkipRecording(SkipReason.EMPTY, f"{blob.path} has 0 bytes")
+    _refuse_missing(blob)
     _refuse_short_riff(blob)
     facts: dict[str, Any] = {"video": None, "audio": None}
     pts = np.empty(0)
@@ -57,6 +55,20 @@ def probe(request: dict[str, Any]) -> Iterator[Answer]:
             facts[stream.type] = _stream_facts(stream, limits)
         pts = _demux(container, facts, limits)
     yield {"facts": facts, "bytes": pts.nbytes}, pts.tobytes()
+
+
+def header(request: dict[str, Any]) -> Iterator[Answer]:
+    """Length and picture size as the container announces them; no packet is read for it."""
+    blob = request["blob"]
+    _refuse_missing(blob)
+    with _opened(blob.url) as container:
+        seconds = None if container.duration is None else container.duration / av.time_base
+        facts: dict[str, Any] = {"seconds": seconds, "video": None}
+        for stream in container.streams.video[:1]:
+            size = {"width": stream.codec_context.width, "height": stream.codec_context.height}
+            frames = stream.frames or round((seconds or 0.0) * float(stream.average_rate or 0))
+            facts["video"] = size | {"frames": frames}
+    yield {"facts": facts, "bytes": 0}, b""
 
 
 def audio(request: dict[str, Any]) -> Iterator[Answer]:
@@ -96,6 +108,13 @@ def frames(request: dict[str, Any]) -> Iterator[Answer]:
 
 def _opened(url: str) -> Any:
     return av.open(url, options={"format_whitelist": _FORMATS, "protocol_whitelist": _PROTOCOLS})
+
+
+def _refuse_missing(blob: Blob) -> None:
+    if not blob.path.is_file():
+        raise SkipRecording(SkipReason.UNREADABLE, f"{blob.path} does not exist")
+    if blob.stated_size() == 0:
+        raise SkipRecording(SkipReason.EMPTY, f"{blob.path} has 0 bytes")
 
 
 def _refuse_short_riff(blob: Blob) -> None:
@@ -194,15 +213,16 @@ def _pyav_frames(url: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndarra
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer requests until stdin closes."""
-    operations = {"probe": probe, "audio": audio, "frames": frames}
+    operations = {"probe": probe, "header": header, "audio": audio, "frames": frames}
     for line in source:
         request = json.loads(line)
         where = request["blob"]
         request["blob"] = Blob(**where | {"path": Path(where["path"])})
+        began = time.process_time()
         try:
-            for header, payload in operations[request["op"]](request):
-                _send(sink, header, payload)
-            _send(sink, {"done": True, "bytes": 0}, b"")
+            for answer, payload in operations[request["op"]](request):
+                _send(sink, answer, payload)
+            _send(sink, {"done": True, "bytes": 0, "cpu": time.process_time() - began}, b"")
         except SkipRecording as fault:
             _send(sink, {"error": fault.reason, "detail": fault.detail, "bytes": 0}, b"")
         except MemoryError:

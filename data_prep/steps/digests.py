@@ -17,23 +17,18 @@ class FileDigests:
 
     def known(self, blob: Blob) -> str | None:
         """The digest of ``blob`` if its file has not changed since it was computed."""
-        return self._memory.recall(_place(blob), stamp_of(blob.path))
+        return self._memory.recall(blob.place, stamp_of(blob.path))
 
     def of(self, blob: Blob) -> str:
         """The digest of ``blob``, computed if it is not known."""
         stamp = stamp_of(blob.path)
-        digest = self._memory.recall(_place(blob), stamp)
+        digest = self._memory.recall(blob.place, stamp)
         if digest is None:
             with blob.open() as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            self._memory.remember(_place(blob), stamp, digest)
+            self._memory.remember(blob.place, stamp, digest)
         return digest
 
     def close(self) -> None:
         """Close the database."""
         self._memory.close()
-
-
-def _place(blob: Blob) -> str:
-    path = str(blob.path.absolute())
-    return path if blob.size is None else f"{path}:{blob.offset}+{blob.size}"
