@@ -106,7 +106,7 @@ class Pipeline:
             keys,
             "probe",
             probe.VERSION,
-            {"limits": asdict(settings.limits)} | lengths | ({"audio_only": True} if recording.audio_only else {}),
+            {"limits": asdict(settings.limits), **lengths, **({"audio_only": True} if recording.audio_only else {})},
             media_files,
             lambda: probe.probe(recording, self._media["a"], **lengths),
         )
