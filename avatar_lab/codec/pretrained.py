@@ -107,15 +107,21 @@ class PretrainedFolder:
         """
         try:
             network, found = from_pretrained(
-                self.path, local_files_only=True, use_safetensors=True, output_loading_info=True, **kwargs
+                self.path,
+                local_files_only=True,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # they are told below, with their names
+                output_loading_info=True,
+                **kwargs,
             )
         except (SafetensorError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(f"the codec in {self.path} cannot be loaded ({reason}): fetch it again") from error
-        lacking = sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]]))
+        lacking = sorted([*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])])
         if lacking:  # the libraries would go on with random values
             raise ValueError(
-                f"the weights in {self.path} lack {len(lacking)} tensors, first {lacking[0]}: fetch them again"
+                f"the weights in {self.path} do not fit its config.json: {lacking[0]} and {len(lacking) - 1} other "
+                "tensors are missing or of another shape; fetch them again"
             )
         return network.eval().requires_grad_(False)
 
