@@ -31,7 +31,7 @@ from data_prep.media.client import MediaLimits
 from data_prep.pipeline import Prepared
 from data_prep.pool import LoadAudio, LoadVideo, outcomes
 from data_prep.progress import Tally, followed
-from data_prep.report import Throughput, build_report, write_report
+from data_prep.report import Throughput, write_report
 from data_prep.selection import Share, chosen_steps
 from data_prep.settings import Settings, check_codecs
 from data_prep.shard import Entry, ShardWriter
@@ -135,11 +135,17 @@ def prepare(
             workers=workers,
         )
         ordered = [done[recording.interaction] for recording in recordings]
-        if settings.steps is None or "events" in settings.steps:
-            report = build_report(
-                outcomes=ordered, entries=entries, store=store, shares=shares, cost=cost, findings=source.findings
-            )
-            write_report(out, report)
+        write_report(
+            out,
+            recordings=recordings,
+            outcomes=ordered,
+            entries=entries,
+            store=store,
+            settings=settings,
+            shares=shares,
+            cost=cost,
+            findings=source.findings,
+        )
         _refuse_damage(ordered, max_skipped_share=max_skipped_share, out=out)
         if settings.steps is not None:
             log.info("%s: steps %s of %d recordings; no shards", work, sorted(settings.steps), len(entries))
