@@ -7,6 +7,7 @@ also one of level 2 and level 1, by leaving branches out (``at_level``).
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -50,7 +51,17 @@ class Card:
     metrics: dict[str, float] = field(default_factory=dict)
     commit: str = "unknown"
     data_licence: str = "unknown"
+    """Licences of all data that it or an ancestor was trained on, with commas; empty before any training."""
     non_commercial: bool = False
+
+    def under(self, licences: Iterable[str], *, non_commercial: bool) -> Card:
+        """This card with the terms of further data or of another model added; nothing is ever lifted."""
+        joined = {name for names in (self.data_licence, *licences) for name in names.split(", ") if name}
+        return replace(
+            self,
+            data_licence=", ".join(sorted(joined)),
+            non_commercial=self.non_commercial or non_commercial,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +95,16 @@ class Checkpoint:
         save_file(weights(self.model), temporary, metadata={"avatar_lab": json.dumps(header)})
         temporary.replace(path)
 
-    def descend(self, **changes: Any) -> Card:
-        """Card of a checkpoint made from this one: lineage grows by this one's stage and weights."""
+    def descend(self, *, taught_by: Checkpoint | None = None, **changes: Any) -> Card:
+        """Card of a checkpoint made from this one: lineage grows by this one's stage and weights.
+
+        taught_by  another model that it learns from; the terms of its data hold as well
+        """
         ancestor = f"{self.card.stage}:{weights_sha256(self.model)[:16]}"
-        return replace(self.card, lineage=(*self.card.lineage, ancestor), metrics={}, **changes)
+        card = replace(self.card, lineage=(*self.card.lineage, ancestor), metrics={}, **changes)
+        if taught_by is None:
+            return card
+        return card.under([taught_by.card.data_licence], non_commercial=taught_by.card.non_commercial)
 
 
 def weights(model: AvatarModel) -> dict[str, torch.Tensor]:

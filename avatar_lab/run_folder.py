@@ -30,6 +30,9 @@ FREE_TO_CHANGE = ("training", "cluster", "samples", "resume", "out", "root", "dr
 PRODUCTS = ("checkpoints", "metrics.jsonl", "samples", "done.json", "config.yaml", "starts.jsonl")
 """What a run writes besides its artefacts."""
 
+NOT_SAID = "unknown"
+"""Licence of data that does not say."""
+
 
 class Artefact(Protocol):
     """A network that a stage exports: it knows how to write itself as a self-describing file."""
@@ -84,23 +87,19 @@ def terms(data: DatasetInfo) -> dict[str, Any]:
 def signed(run: Path, artefacts: Mapping[str, Any]) -> dict[str, Any]:
     """``artefacts`` of ``run`` with its commit, the licences of its data and its last metrics on their cards.
 
-    A ban on commercial use is inherited from every ancestor.
+    Licences and a ban on commercial use are inherited from every ancestor, and from the data of every start of the run.
     """
-    start = json.loads((run / "starts.jsonl").read_text().splitlines()[-1])
+    starts = [json.loads(line) for line in (run / "starts.jsonl").read_text().splitlines()]
     rows = read_rows(run / "metrics.jsonl") if (run / "metrics.jsonl").exists() else []
     metrics = {name: value for name, value in rows[-1].items() if "/" in name and value is not None} if rows else {}
-    data = start["data"] or {"licences": [], "non_commercial": False}
+    used = [start["data"] for start in starts if start["data"] is not None]
+    licences = [licence for data in used for licence in data["licences"]]
 
     def sign(artefact: Any) -> Any:
         if not isinstance(artefact, Checkpoint):
             return artefact
-        card = replace(
-            artefact.card,
-            metrics=metrics,
-            commit=start["commit"],
-            data_licence=", ".join(data["licences"]) or artefact.card.data_licence,
-            non_commercial=data["non_commercial"] or artefact.card.non_commercial,
-        )
+        card = artefact.card.under(licences, non_commercial=any(data["non_commercial"] for data in used))
+        card = replace(card, metrics=metrics, commit=starts[-1]["commit"], data_licence=card.data_licence or NOT_SAID)
         return replace(artefact, card=card)
 
     return {name: sign(artefact) for name, artefact in artefacts.items()}

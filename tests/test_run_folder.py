@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from avatar_lab.checkpoint import Card, Checkpoint
+from avatar_lab.checkpoint import Card, Checkpoint, load_checkpoint
+from avatar_lab.config import load
+from avatar_lab.data.dataset import DyadData
 from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.export import export
+from avatar_lab.layout import Layout
 from avatar_lab.level import Level
-from avatar_lab.run_folder import signed
+from avatar_lab.run_folder import claim, finish, signed
+from avatar_lab.stage.start import Setting, fresh
+from data_prep.prepare import prepare
+from data_prep.sources.paired_files import PairedFiles
+from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
+from tests.data_prep.recordings import write_pair
 from tests.factory import tiny_model
+from tests.training.stages import NUM_BLOCKS, SIZE, fake_codecs
 
 
 def card_after(run: Path, *, data: dict[str, object] | None, ancestor_non_commercial: bool = False) -> Card:
@@ -35,7 +46,7 @@ def card_after(run: Path, *, data: dict[str, object] | None, ancestor_non_commer
 
 def test_commit_last_metrics_and_licences_of_the_data_go_onto_the_card(tmp_path: Path) -> None:
     card = card_after(tmp_path, data={"licences": ["CC0", "MIT"], "non_commercial": False})
-    assert (card.commit, card.metrics, card.data_licence) == ("last", {"model/video": 0.5}, "CC0, MIT")
+    assert (card.commit, card.metrics, card.data_licence) == ("last", {"model/video": 0.5}, "CC0, MIT, old")
     assert not card.non_commercial
 
 
@@ -44,3 +55,62 @@ def test_a_ban_on_commercial_use_is_inherited_and_never_lifted(tmp_path: Path) -
     assert card_after(tmp_path, data=allowed, ancestor_non_commercial=True).non_commercial
     assert card_after(tmp_path, data={"licences": ["x"], "non_commercial": True}).non_commercial
     assert card_after(tmp_path, data=None).data_licence == "old"
+
+
+def test_a_model_without_any_data_says_that_it_does_not_know(tmp_path: Path) -> None:
+    (tmp_path / "starts.jsonl").write_text(json.dumps({"commit": "c", "data": None}) + "\n")
+    made = fresh(size=SIZE, level=Level.TALK, window_blocks=NUM_BLOCKS, setting=Setting(**fake_codecs()))
+    assert signed(tmp_path, {"x": made})["x"].card.data_licence == "unknown"
+
+
+def test_data_of_every_start_counts(tmp_path: Path) -> None:
+    made = fresh(size=SIZE, level=Level.TALK, window_blocks=NUM_BLOCKS, setting=Setting(**fake_codecs()))
+    before, after = (
+        {"commit": "c", "data": {"licences": [name], "non_commercial": bound}}
+        for name, bound in (("CC-BY-NC-4.0", True), ("CC0-1.0", False))
+    )
+    (tmp_path / "starts.jsonl").write_text(json.dumps(before) + "\n" + json.dumps(after) + "\n")
+    card = signed(tmp_path, {"x": made})["x"].card
+    assert (card.data_licence, card.non_commercial) == ("CC-BY-NC-4.0, CC0-1.0", True)
+
+
+def test_terms_of_a_teacher_hold_for_its_student() -> None:
+    made = fresh(size=SIZE, level=Level.TALK, window_blocks=NUM_BLOCKS, setting=Setting(**fake_codecs()))
+    student = replace(made, card=made.card.under(["CC0-1.0"], non_commercial=False))
+    teacher = replace(made, card=made.card.under(["CC-BY-NC-4.0"], non_commercial=True))
+    card = student.descend(stage="self_forcing", taught_by=teacher)
+    assert (card.data_licence, card.non_commercial) == ("CC-BY-NC-4.0, CC0-1.0", True)
+    alone = student.descend(stage="self_forcing")
+    assert (alone.data_licence, alone.non_commercial) == ("CC0-1.0", False)
+
+
+def test_terms_of_mixed_recordings_reach_the_exported_file(tmp_path: Path) -> None:
+    """From the sidecar of a recording to the header of the weights."""
+    for name, terms in (
+        ("free", {"license": "CC0-1.0", "non_commercial": False}),
+        ("bound", {"license": "CC-BY-NC-4.0", "non_commercial": True}),
+    ):
+        write_pair(tmp_path / "recordings", name, seconds=10.5)
+        (tmp_path / "recordings" / f"{name}.world.json").write_text(json.dumps(terms))
+    shards, run, to = tmp_path / "shards", tmp_path / "run", tmp_path / "exported"
+    prepare(
+        source=PairedFiles(root=tmp_path / "recordings"),
+        out=shards,
+        layout=Layout(),
+        audio_codec=FakeAudio,
+        video_codec=FakeVideo,
+        splits={"train": 1.0},
+        workers=0,
+    )
+    plain = json.loads((shards / "dataset.json").read_text())
+    assert (sorted(plain["licenses"]), plain["non_commercial"]) == (["CC-BY-NC-4.0", "CC0-1.0"], True)
+    data = DyadData(root=shards, layout=Layout(), batch_size=1, num_blocks=4, seed=0)
+    made = fresh(size=SIZE, level=Level.TALK, window_blocks=NUM_BLOCKS, setting=Setting(**fake_codecs()))
+    claim(run, load([]), data.info)
+    finish(run, {"level1": made}, steps=1)
+    export(run, to)
+    for folder in (run, to):
+        card = load_checkpoint(folder / "level1.safetensors").card
+        assert (card.data_licence, card.non_commercial) == ("CC-BY-NC-4.0, CC0-1.0", True)
+    child = load_checkpoint(to / "level1.safetensors").descend(stage="autoregressive")
+    assert (child.data_licence, child.non_commercial) == ("CC-BY-NC-4.0, CC0-1.0", True)

@@ -67,7 +67,7 @@ class See:
         student = started_from(init, stage="self_forcing", level=Level.SEE, setting=setting)
         real = started_from(teacher, stage="autoregressive", level=Level.SEE, setting=setting)
         self.level2 = weights_sha256(at_level(student.model, Level.LISTEN))
-        self.card = student.descend(stage=self.name)
+        self.card = student.descend(stage=self.name, taught_by=real)
         self.flow_steps, self.student_every = flow_steps, student_every
         self.roles = nn.ModuleDict(
             {

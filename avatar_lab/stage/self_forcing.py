@@ -52,7 +52,7 @@ class SelfForcing:
         student = started_from(init, stage="initialise", level=Level.LISTEN, setting=setting)
         real = started_from(teacher, stage="autoregressive", level=Level.LISTEN, setting=setting)
         self.roles = nn.ModuleDict({"student": student.model, "teacher": real.model, "critic": deepcopy(real.model)})
-        self.card = student.descend(stage=self.name)
+        self.card = student.descend(stage=self.name, taught_by=real)
         self.student_every, self.critic_warmup = student_every, critic_warmup
         self.objective = SelfForcingLosses(
             silence_K=audio_codec.silence_K,

@@ -78,6 +78,7 @@ def fresh(*, size: ModelSize, setting: Setting, level: Level, window_blocks: int
         audio_codec=setting.audio_codec.spec.fingerprint,
         video_codec=spec.fingerprint,
         window_blocks=window_blocks,
+        data_licence="",
     )
     return Checkpoint(model=model, card=card)
 
