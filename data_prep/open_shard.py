@@ -7,7 +7,7 @@ import tarfile
 import zlib
 from pathlib import Path
 
-from avatar_lab.data.schema import Interaction, Member, ShardInfo, file_sha256, to_members
+from avatar_lab.data.schema import Interaction, Member, ShardInfo, file_sha256, shard_name, to_members
 
 _TAR_HEADER = 512
 """Bytes between the end of the last member and the data of the next; USTAR headers never grow."""
@@ -18,7 +18,7 @@ class OpenShard:
 
     def __init__(self, out: Path, split: str, number: int) -> None:
         self.split = split
-        self.name = f"{split}-{number:06d}.tar"
+        self.name = shard_name(split, number)
         self._path = out / self.name
         self._unfinished = self._path.with_suffix(".tar.part")
         self._file = self._unfinished.open("wb")

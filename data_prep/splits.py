@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
+from avatar_lab.data.schema import shard_name
 from data_prep.manifest import Recording
 
 
@@ -18,11 +19,13 @@ def assign_splits(
     """Split of every recording by interaction; a split fixed by the source wins.
 
     Raises:
-        ValueError: the shares do not add up to 1, or a source's fixed splits put one person into two and
-            ``allow_leakage`` is not set.
+        ValueError: the shares do not add up to 1, a split cannot be part of a file name, or a source's fixed splits
+            put one person into two and ``allow_leakage`` is not set.
     """
     if abs(sum(shares.values()) - 1) > 1e-6 or min(shares.values()) < 0:
         raise ValueError(f"split shares {dict(shares)} must be positive and add up to 1")
+    for split in {*shares, *(str(recording.split) for recording in recordings if recording.split is not None)}:
+        shard_name(split, 0)
     parent: dict[str, str] = {}
 
     def find(node: str) -> str:

@@ -49,6 +49,9 @@ class ShardReader:
         expected = sum(shard.samples for shard in self.info.shards)
         if len(self.rows) != expected:
             raise ValueError(f"{index} lists {len(self.rows)} interactions, the shards hold {expected}: prepare again")
+        strange = {row.shard for row in self.rows.values()} - {shard.name for shard in self.info.shards}
+        if strange:
+            raise ValueError(f"{index} points into {sorted(strange)}, which dataset.json does not list: prepare again")
         self._cache_bytes = cache_bytes
         self._cached = 0
         self._cache: OrderedDict[str, Interaction] = OrderedDict()

@@ -25,8 +25,9 @@ from avatar_lab.tensors import DyadBatch
 
 log = logging.getLogger(__name__)
 
-_SAFE_URL = re.compile(r"((https|s3|gs)://)?[A-Za-z0-9_./+=@-]+")
-"""WebDataset hands remote addresses to a shell; ``pipe:`` and anything a shell could read differently is refused."""
+_SAFE_URL = re.compile(r"((https|s3|gs)://)?[A-Za-z0-9_./][A-Za-z0-9_./+=@-]*")
+"""WebDataset hands remote addresses to a shell; ``pipe:`` and anything a shell could read differently is refused, and
+``-``, which stands for the standard input."""
 
 Sample = dict[str, Any]
 

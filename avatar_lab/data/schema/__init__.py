@@ -10,6 +10,7 @@ from avatar_lab.data.schema.index import (
     file_sha256,
     read_index,
     read_info,
+    shard_name,
     write_index,
     write_info,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "read_index",
     "read_info",
     "shard_key",
+    "shard_name",
     "to_members",
     "write_index",
     "write_info",

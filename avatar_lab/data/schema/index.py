@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,11 +18,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avatar_lab.data.schema.sample import SCHEMA_VERSION
+from avatar_lab.data.schema.sample import KEY_PATTERN, SCHEMA_VERSION
 from avatar_lab.layout import Layout
 
 INFO_NAME = "dataset.json"
 INDEX_NAME = "index.parquet"
+SHARD_PATTERN = re.compile(r"[A-Za-z0-9_-]+\.tar")
+"""Names of shards are file names beside ``dataset.json``, never paths."""
 
 _MEMBER = pa.struct(
     [("name", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())],
@@ -95,6 +98,12 @@ class ShardInfo:
     sha256: str
     samples: int
 
+    def __post_init__(self) -> None:
+        if not SHARD_PATTERN.fullmatch(self.name):
+            raise ValueError(
+                f"shard name {self.name!r} is refused: letters, digits, '_' and '-' only, then .tar; prepare again"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
@@ -158,6 +167,17 @@ class DatasetInfo:
                     f"the shards were encoded by {kind} codec {stored}, the loaded one is {loaded}: load the codec of "
                     "the shards or prepare the recordings again"
                 )
+
+
+def shard_name(split: str, number: int) -> str:
+    """File name of a shard.
+
+    Raises:
+        ValueError: the name of the split cannot be part of one.
+    """
+    if not KEY_PATTERN.fullmatch(split):
+        raise ValueError(f"split {split!r} cannot be part of a file name: letters, digits, '_' and '-' only")
+    return f"{split}-{number:06d}.tar"
 
 
 def write_index(path: Path, rows: list[IndexRow]) -> str:

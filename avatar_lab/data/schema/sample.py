@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -24,6 +25,7 @@ SCHEMA_VERSION = 1
 SIDES = ("a", "b")
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
 """Keys hold no dot, since a dot ends the key of a WebDataset member, and no path separator."""
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +145,11 @@ def from_members(key: str, members: dict[str, bytes]) -> Interaction:
     """Inverse of :func:`to_members`; members of unknown name are ignored, never executed.
 
     Raises:
-        ValueError: a member is missing, has another type or shape than the schema says, or another schema version.
+        ValueError: the key is none, a member is missing, has another type or shape than the schema says, or another
+            schema version.
     """
+    if not KEY_PATTERN.fullmatch(key):
+        raise ValueError(f"{key!r} is no shard key (letters, digits, '_' and '-' only): no avatar_lab shard holds it")
     meta = _read_meta(key, _member(key, members, "json"))
     sides = {}
     for side in SIDES:
@@ -206,10 +211,24 @@ def _npy_bytes(array: np.ndarray) -> bytes:
 
 
 def _read_npy(key: str, members: dict[str, bytes], name: str) -> np.ndarray:
+    raw = _member(key, members, name)
     try:
-        return np.lib.format.read_array(io.BytesIO(_member(key, members, name)), allow_pickle=False)
+        _check_announced(raw)
+        return np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"sample {key}, member {name}: {error}") from error
+
+
+def _check_announced(raw: bytes) -> None:
+    """Refuse a header that announces other than what follows it, before memory is set aside for that."""
+    buffer = io.BytesIO(raw)
+    version = np.lib.format.read_magic(buffer)
+    if version not in _NPY_HEADERS:
+        raise ValueError(f"npy format {version} is not one that this package writes")
+    shape, _, dtype = _NPY_HEADERS[version](buffer)
+    announced, there = math.prod(shape) * dtype.itemsize, len(raw) - buffer.tell()
+    if not dtype.hasobject and announced != there:
+        raise ValueError(f"its header announces {announced} bytes, {there} are there")
 
 
 def _parquet_bytes(table: pa.Table) -> bytes:
