@@ -135,17 +135,18 @@ def prepare(
             workers=workers,
         )
         ordered = [done[recording.interaction] for recording in recordings]
-        write_report(
-            out,
-            recordings=recordings,
-            outcomes=ordered,
-            entries=entries,
-            store=store,
-            settings=settings,
-            shares=shares,
-            cost=cost,
-            findings=source.findings,
-        )
+        if settings.steps is None or "events" in settings.steps:
+            write_report(
+                out,
+                recordings=recordings,
+                outcomes=ordered,
+                entries=entries,
+                store=store,
+                settings=settings,
+                shares=shares,
+                cost=cost,
+                findings=source.findings,
+            )
         _refuse_damage(ordered, max_skipped_share=max_skipped_share, out=out)
         if settings.steps is not None:
             log.info("%s: steps %s of %d recordings; no shards", work, sorted(settings.steps), len(entries))

@@ -74,7 +74,9 @@ def write_report(
             else:
                 reading = read_used(entry, store)
                 figures.add_used(reading)
-                figures.add_identity(recording.interaction, split=entry.split, content=entry.keys["encode"])
+                figures.add_identity(
+                    recording.interaction, split=entry.split, content=entry.keys.get("encode", entry.keys["probe"])
+                )
             rows.add(reading.row)
     report = {
         "recordings": len(recordings),

@@ -26,7 +26,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_names() -> None:
     assert chosen_steps(None, score_only=False) is None
     assert chosen_steps(STEPS, score_only=False) is None
-    assert chosen_steps(None, score_only=True) == set(ANNOTATING)
+    assert chosen_steps(None, score_only=True) == {*ANNOTATING, "sheet"}  # the report draws
     assert chosen_steps(["track", "probe"], score_only=False) == {"probe", "track"}
     assert chosen_steps(["events"], score_only=False) == {"probe", "track", "events"}  # brings along what it needs
 
@@ -62,7 +62,7 @@ def test_a_part_is_run_and_the_rest_goes_on_from_there(recordings: Path, tmp_pat
     assert {path.name for path in work.iterdir() if path.is_dir()} == {"probe"}
     assert not out.exists()
     assert run(recordings, out, score_only=True) is None
-    assert {path.name for path in work.iterdir() if path.is_dir()} == set(ANNOTATING)
+    assert {path.name for path in work.iterdir() if path.is_dir()} == {*ANNOTATING, "sheet"}  # the report draws
     assert "| backchannels |" in (out / "report.md").read_text()
     assert not (out / "dataset.json").exists()
     kept = {path: path.stat().st_mtime_ns for path in work.rglob("result.json")}
