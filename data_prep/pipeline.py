@@ -21,7 +21,7 @@ from data_prep.media.client import MediaClient, VideoFacts
 from data_prep.meter import Cost, Meter
 from data_prep.selection import Enough
 from data_prep.settings import Settings, check_codecs
-from data_prep.steps import encode, events, pictures, probe, track
+from data_prep.steps import augment, encode, events, pictures, probe, track
 from data_prep.steps.clock import Clock, frames_on_grid
 from data_prep.steps.crop import Crop
 from data_prep.steps.digests import FileDigests
@@ -114,12 +114,9 @@ class Pipeline:
         clock = Clock.of(layout, probed.values["seconds"])
         framings = self._framings(keys, recording, facts)
         # The length stands for the probe: limits and time-outs do not change what is encoded.
-        grids = {
-            "sample_rate": layout.sample_rate,
-            "audio_rate": layout.audio_rate,
-            "fps": layout.fps,
-            "seconds": probed.values["seconds"],
-        }
+        grids = {name: getattr(layout, name) for name in ("sample_rate", "audio_rate", "fps")}
+        grids["seconds"] = probed.values["seconds"]
+        chunk_tokens = max(1, round(settings.chunk_seconds * layout.audio_rate))
         sound = Sound(recording, self._media, layout, clock)
         found = self._step(
             keys,
@@ -147,8 +144,12 @@ class Pipeline:
             encode.VERSION,
             grids | framing | codecs | _channels(recording),
             media_files,
-            lambda: self._encode(recording, facts, clock, sound, framings),
+            lambda: self._encode(recording, facts, clock, sound, framings, chunk_tokens),
         )
+        if settings.augment is not None:
+            heard = augment.Augment(settings.augment, self._audio_codec, recording.interaction, chunk_tokens)
+            stated = grids | heard.stated | _channels(recording)
+            self._step(keys, "augment", augment.VERSION, stated, media_files, lambda: heard.run(sound.waveforms))
         self._step(
             keys,
             "pictures",
@@ -220,6 +221,7 @@ class Pipeline:
         clock: Clock,
         sound: Sound,
         framings: dict[str, tuple[Crop, ...]],
+        chunk_tokens: int,
     ) -> StepResult:
         settings, layout = self._settings, self._settings.layout
         chunk_latents = max(1, round(settings.chunk_seconds * layout.latent_rate))
@@ -236,7 +238,7 @@ class Pipeline:
             audio_codec=self._audio_codec,
             video_codec=self._video_codec,
             framings=framings,
-            chunk_tokens=max(1, round(settings.chunk_seconds * layout.audio_rate)),
+            chunk_tokens=chunk_tokens,
             chunk_frames=chunk_frames,
         )
         return StepResult(arrays=result.arrays | valid)

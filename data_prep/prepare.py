@@ -37,6 +37,7 @@ from data_prep.settings import Settings, check_codecs
 from data_prep.shard import Entry, ShardWriter
 from data_prep.sources import Source
 from data_prep.splits import assign_splits
+from data_prep.steps.augment import AugmentRule
 from data_prep.steps.crop import Crops
 from data_prep.steps.store import StepStore
 from data_prep.work_folder import alone, beside_others
@@ -69,6 +70,7 @@ def prepare(
     array: Share | None = None,
     steps: Sequence[str] | None = None,
     score_only: bool = False,
+    augment: AugmentRule | None = None,
 ) -> DatasetInfo | None:
     """Prepare every recording of ``source`` into the data set ``out``; ``None`` where the call writes no shards.
 
@@ -83,6 +85,7 @@ def prepare(
         array: with an index, only that share of the recordings is prepared into ``work``, beside other such calls.
         steps: run only these and those before them; without the last step no shards are written.
         score_only: only the steps that need no codec, and the report.
+        augment: encode each person once more as heard in live use, for training.
 
     Raises:
         ValueError: there is nothing to prepare, too much was skipped, or codecs and layout do not fit.
@@ -101,6 +104,7 @@ def prepare(
         chunk_seconds=chunk_seconds,
         pictures=pictures,
         steps=chosen_steps(steps, score_only=score_only),
+        augment=augment,
     )
     shares = dict(splits) if splits else DEFAULT_SPLITS
     audio, video = audio_codec(), video_codec()

@@ -9,6 +9,7 @@ from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.events.vad import VadRule
 from avatar_lab.layout import Layout
 from data_prep.media.client import MediaLimits
+from data_prep.steps.augment import AugmentRule
 from data_prep.steps.crop import Crops
 
 
@@ -30,6 +31,8 @@ class Settings:
     """Reference pictures per person."""
     steps: frozenset[str] | None = None
     """Steps to run, ``None`` for all (``selection.chosen_steps``); changes no result."""
+    augment: AugmentRule | None = None
+    """Live conditions under which each person is encoded once more; ``None``: not at all."""
 
 
 def check_codecs(layout: Layout, audio_codec: AudioCodec, video_codec: VideoCodec) -> None:

@@ -124,6 +124,7 @@ class ShardWriter:
         for side in SIDES:
             arrays = results["encode"].arrays
             count = len(arrays[f"{side}.audio_tokens"])
+            heard = results["augment"].arrays[f"{side}.user_tokens"] if "augment" in results else None
             rate = float(self._layout.audio_rate)
             masks = {
                 name: to_mask([tuple(s) for s in found.arrays[f"{side}.{key}"].tolist()], rate=rate, count=count)
@@ -137,6 +138,7 @@ class ShardWriter:
                 video_valid=arrays[f"{side}.video_valid"],
                 pictures=results["pictures"].arrays[f"{side}.pictures"],
                 picture_frames=results["pictures"].arrays[f"{side}.picture_frames"],
+                user_tokens=heard,
                 **masks,
             )
         meta = InteractionMeta(

@@ -34,7 +34,8 @@ class DyadData:
         batch_size: windows per step over all ranks.
         num_blocks: length of a window.
         split: which interactions to use.
-        event_weight, listening_weight: see :class:`WindowSampler`.
+        event_weight, listening_weight, augmented_share: see :class:`WindowSampler`; only batches are augmented, whole
+            conversations never.
         cache_bytes: decoded interactions kept in memory, per process.
         rank, world_size: this process's part of each batch; default what ``torch.distributed`` says when batches are
             asked for, which is all of it where that is not running.
@@ -54,6 +55,7 @@ class DyadData:
         split: str = "train",
         event_weight: float = 1.0,
         listening_weight: float = 1.0,
+        augmented_share: float = 0.0,
         cache_bytes: int = 2 << 30,
         rank: int | None = None,
         world_size: int | None = None,
@@ -72,6 +74,7 @@ class DyadData:
             seed=seed,
             event_weight=event_weight,
             listening_weight=listening_weight,
+            augmented_share=augmented_share,
         )
         if self.sampler.too_short:
             log.warning(

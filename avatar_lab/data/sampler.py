@@ -18,7 +18,7 @@ from avatar_lab.data.schema import SIDES, IndexRow
 from avatar_lab.data.windows import WindowId, whole_blocks
 from avatar_lab.layout import Layout
 
-_ORDER, _START = 0, 1
+_ORDER, _START, _HEARD = 0, 1, 2
 """Streams of the counter-based generator."""
 
 
@@ -40,9 +40,10 @@ class WindowSampler:
         num_blocks: length of a window.
         event_weight: added to a start's weight per reaction of the avatar per second of the window.
         listening_weight: added to a start's weight times the share of the window that the avatar spends listening.
+        augmented_share: probability that a window's user is heard as in live use, drawn for each window.
 
     Raises:
-        ValueError: no interaction is long enough for one window.
+        ValueError: no interaction is long enough for one window, or one was not prepared as heard live.
     """
 
     def __init__(
@@ -54,8 +55,11 @@ class WindowSampler:
         seed: int,
         event_weight: float,
         listening_weight: float,
+        augmented_share: float = 0.0,
     ) -> None:
         self._seed = seed
+        self._augmented_share = augmented_share
+        _check_augmented(rows, augmented_share)
         self._num_blocks = num_blocks
         weighted = []
         self.too_short: list[str] = []
@@ -106,11 +110,13 @@ class WindowSampler:
         uniform = self._generator(_START, epoch, item).random()
         quantile = (int(self._slot_of_item[item]) + uniform) / chosen.slots
         start = int(np.searchsorted(chosen.cumulative_S, quantile, side="right"))
+        live = self._augmented_share > 0 and self._generator(_HEARD, epoch, item).random() < self._augmented_share
         return WindowId(
             key=chosen.key,
             side=chosen.side,
             start_block=min(start, len(chosen.cumulative_S) - 1),
             num_blocks=self._num_blocks,
+            heard_live=live,
         )
 
     def windows(self, step: int, *, batch_size: int, rank: int, world_size: int) -> list[WindowId]:
@@ -134,6 +140,19 @@ def items_of(step: int, batch_size: int, *, rank: int, world_size: int) -> range
     per_rank = batch_size // world_size
     first = step * batch_size + rank * per_rank
     return range(first, first + per_rank)
+
+
+def _check_augmented(rows: list[IndexRow], share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ValueError(f"augmented_share {share} must lie between 0 and 1")
+    if share > 0:
+        wanted = {f"{side}.user_tokens.npy" for side in SIDES}
+        lacking = [row.key for row in rows if not wanted <= {member.name for member in row.members}]
+        if lacking:
+            raise ValueError(
+                f"augmented_share is {share}, but {len(lacking)} of {len(rows)} interactions have no user_tokens "
+                f"({lacking[:3]}): prepare the data with an augment block, or set the share to 0"
+            )
 
 
 def _start_weights(

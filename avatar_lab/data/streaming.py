@@ -39,6 +39,7 @@ class DyadStream:
         urls: shards: paths, ``https``, ``s3`` or ``gs`` addresses.
         info: ``dataset.json`` of the shards' data set.
         windows_per_interaction: windows drawn from a conversation each time it comes by.
+        augmented_share: probability that a window's user is heard as in live use.
         rank: process number; ranks draw differently.
 
     Raises:
@@ -56,6 +57,7 @@ class DyadStream:
         num_blocks: int,
         seed: int,
         windows_per_interaction: int = 4,
+        augmented_share: float = 0.0,
         rank: int = 0,
     ) -> None:
         for url in urls:
@@ -68,6 +70,7 @@ class DyadStream:
         self._layout, self._num_blocks, self._batch_size = layout, num_blocks, batch_size
         self._silence_K = np.asarray(info.silence_tokens, np.uint16)
         self._windows, self._seed, self._rank = windows_per_interaction, seed, rank
+        self._augmented_share = augmented_share
 
     def __iter__(self) -> Iterator[DyadBatch]:
         worker = get_worker_info()
@@ -91,6 +94,7 @@ class DyadStream:
                     side=SIDES[rng.integers(len(SIDES))],
                     start_block=int(rng.integers(blocks - self._num_blocks + 1)),
                     num_blocks=self._num_blocks,
+                    heard_live=self._augmented_share > 0 and rng.random() < self._augmented_share,
                 )
                 pending.append(cut_window(interaction, window, layout=self._layout, silence_K=self._silence_K))
             while len(pending) >= 8 * self._batch_size:  # a reservoir: a batch mixes conversations

@@ -26,6 +26,8 @@ class WindowId:
     side: str
     start_block: int
     num_blocks: int
+    heard_live: bool = False
+    """The user's sound as heard in live use (``user_tokens``), not as recorded; no part of the identity."""
 
     @property
     def sample(self) -> int:
@@ -65,7 +67,8 @@ def cut_window(interaction: Interaction, window: WindowId, *, layout: Layout, si
     """Arrays of ``window``.
 
     Raises:
-        ValueError: the window ends after the conversation, or the conversation is shorter than the voice sample.
+        ValueError: the window ends after the conversation, the conversation is shorter than the voice sample, or it was
+            not prepared as heard live.
     """
     avatar = interaction.sides[window.side]
     user = interaction.sides[SIDES[1 - SIDES.index(window.side)]]
@@ -79,6 +82,9 @@ def cut_window(interaction: Interaction, window: WindowId, *, layout: Layout, si
     tail = audio_end + layout.script_lookahead
     user_audio_start = audio_start - layout.lead_tokens(Stream.USER_AUDIO)
     user_video_start = video_start - layout.lead_tokens(Stream.USER_VIDEO)
+    heard_TK = user.user_tokens if window.heard_live else user.audio_tokens
+    if heard_TK is None:
+        raise ValueError(f"{window.key} has no user_tokens: prepare the data with an augment block")
     user_width = user.user_features.shape[-1]
     voice = voice_start(avatar.sound, layout=layout, start=audio_start, end=audio_end)
     return Window(
@@ -88,7 +94,7 @@ def cut_window(interaction: Interaction, window: WindowId, *, layout: Layout, si
         audio_valid_E=_span(avatar.audio_valid, audio_start, tail, np.False_),
         video_FHWC=_span(avatar.avatar_latents, video_start, video_end, np.float16(0)),
         video_valid_F=_span(avatar.video_valid, video_start, video_end, np.False_),
-        user_audio_TK=_span(user.audio_tokens, user_audio_start, audio_end, silence_K),
+        user_audio_TK=_span(heard_TK, user_audio_start, audio_end, silence_K),
         user_audio_valid_T=_span(user.audio_valid, user_audio_start, audio_end, np.False_),
         user_video_GU=_span(user.user_features, user_video_start, video_end, np.zeros(user_width, np.float16)),
         user_video_valid_G=_span(user.video_valid, user_video_start, video_end, np.False_),

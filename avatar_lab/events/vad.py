@@ -39,8 +39,10 @@ class VadRule:
     """Active stretches shorter than this are clicks."""
 
 
-def detect_speech(wav_S: np.ndarray, sample_rate: int, rule: VadRule | None = None) -> list[Segment]:
-    """Speech segments of a mono waveform in [-1, 1].
+def detect_speech(
+    wav_S: np.ndarray, sample_rate: int, rule: VadRule | None = None, *, foreign_R: np.ndarray | None = None
+) -> list[Segment]:
+    """Speech segments of a mono waveform in [-1, 1]; frames where ``foreign_R`` is True are somebody else's sound.
 
     Raises:
         ValueError: the waveform is not one-dimensional.
@@ -53,7 +55,8 @@ def detect_speech(wav_S: np.ndarray, sample_rate: int, rule: VadRule | None = No
     # origin moves the window so that it ends at the current frame
     floor_R = minimum_filter1d(level_R, size, mode="nearest", origin=(size - 1) // 2)
     threshold_R = np.maximum(np.clip(floor_R, *rule.floor_range) + rule.margin, rule.absolute)
-    active = runs(level_R > threshold_R)
+    active_R = level_R > threshold_R
+    active = runs(active_R if foreign_R is None else active_R & ~foreign_R)
     # An RMS window that just touches speech is active up to one window after it ended.
     late = rule.window - rule.frame
     segments = [

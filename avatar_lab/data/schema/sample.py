@@ -5,6 +5,9 @@ one of ``a.<array>.npy``, ``b.<array>.npy`` (both participants; either may be th
 the detectors), ``given_events.parquet`` (the source's own log, where it has one) and ``json``. Arrays are read without
 pickle and checked against ``ARRAYS``; nothing here runs code that a shard contains.
 
+Members of ``OPTIONAL`` may be absent. They may be added within a schema version, since readers ignore members that they
+do not know; whatever changes or removes one that is always there raises ``SCHEMA_VERSION``.
+
     T audio tokens   K codebooks   F video latents   H, W, C latent grid, channels   U user feature   R pictures
 """
 
@@ -47,6 +50,7 @@ ARRAYS = {
     "pictures": ArraySpec(dtype="float16", axes="RHWC"),
     "picture_frames": ArraySpec(dtype="int32", axes="R"),
 }
+OPTIONAL = {"user_tokens": ArraySpec(dtype="uint16", axes="TK")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +73,14 @@ class SideArrays:
     """(R, H, W, C) neutral moments, each encoded alone, spread over the conversation."""
     picture_frames: np.ndarray
     """(R,) video frame of each picture, on the layout's frame grid."""
+    user_tokens: np.ndarray | None = None
+    """(T, K) tokens of this person as the partner's machine hears them in live use: with the partner's echo, a room,
+    noise and lost packets."""
 
     @property
     def nbytes(self) -> int:
-        return sum(getattr(self, field.name).nbytes for field in fields(self))
+        arrays = (getattr(self, field.name) for field in fields(self))
+        return sum(array.nbytes for array in arrays if array is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +140,7 @@ def to_members(interaction: Interaction) -> dict[str, bytes]:
     members: dict[str, bytes] = {}
     for side in SIDES:
         check_side(interaction.sides[side], where=f"{interaction.key}.{side}")
-        for name in ARRAYS:
+        for name in stored_arrays(interaction.sides[side]):
             members[f"{side}.{name}.npy"] = _npy_bytes(getattr(interaction.sides[side], name))
     members["events.parquet"] = _parquet_bytes(interaction.events)
     if interaction.given_events is not None:
@@ -153,7 +161,8 @@ def from_members(key: str, members: dict[str, bytes]) -> Interaction:
     meta = _read_meta(key, _member(key, members, "json"))
     sides = {}
     for side in SIDES:
-        arrays = {name: _read_npy(key, members, f"{side}.{name}.npy") for name in ARRAYS}
+        there = [*ARRAYS, *(name for name in OPTIONAL if f"{side}.{name}.npy" in members)]
+        arrays = {name: _read_npy(key, members, f"{side}.{name}.npy") for name in there}
         sides[side] = SideArrays(**arrays)
         check_side(sides[side], where=f"{key}.{side}")
     given = members.get("given_events.parquet")
@@ -166,6 +175,11 @@ def from_members(key: str, members: dict[str, bytes]) -> Interaction:
     )
 
 
+def stored_arrays(side: SideArrays) -> dict[str, ArraySpec]:
+    """Arrays that a side has, in the order in which they are written."""
+    return ARRAYS | {name: spec for name, spec in OPTIONAL.items() if getattr(side, name) is not None}
+
+
 def check_side(side: SideArrays, *, where: str) -> None:
     """Types, ranks and mutual lengths of one side's arrays.
 
@@ -173,7 +187,7 @@ def check_side(side: SideArrays, *, where: str) -> None:
         ValueError: with the array's name and what it has instead.
     """
     lengths: dict[str, int] = {}
-    for name, spec in ARRAYS.items():
+    for name, spec in stored_arrays(side).items():
         array = getattr(side, name)
         if array.dtype != np.dtype(spec.dtype) or array.ndim != len(spec.axes):
             raise ValueError(
