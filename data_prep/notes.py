@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,8 @@ from data_prep.blob import Blob
 
 MAX_BYTES = 256 << 20
 """A transcript that is larger is refused before it is read."""
+_LATEST = 1e9
+"""Seconds; a time beyond is no time (nor is infinity, or a whole number that no float can hold)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,6 @@ class Notes:
 def segment(entry: Any) -> Segment | None:
     """The stretch that a JSON object names, or None if a time is null, not a number, or the end precedes the start."""
     times = entry.get("start"), entry.get("end")
-    if not all(isinstance(time, int | float) and math.isfinite(time) for time in times) or times[1] < times[0]:
+    if not all(isinstance(time, int | float) and abs(time) <= _LATEST for time in times) or times[1] < times[0]:
         return None
     return float(times[0]), float(times[1])

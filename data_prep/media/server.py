@@ -93,6 +93,9 @@ def audio(request: dict[str, Any]) -> Iterator[Answer]:
     if start is None:
         raise SkipRecording(SkipReason.EMPTY, f"{blob.path} holds no audio samples")
     wav = np.ascontiguousarray(np.concatenate(parts), np.float32)
+    if not np.isfinite(wav).all():
+        detail = f"{blob.path}: {np.count_nonzero(~np.isfinite(wav))} samples are no finite numbers"
+        raise SkipRecording(SkipReason.UNREADABLE, detail)
     yield {"start": start, "samples": len(wav), "bytes": wav.nbytes}, wav.tobytes()
 
 

@@ -130,10 +130,12 @@ class PairedFiles:
             return {}
         try:
             plain = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no valid JSON ({error}): mend or remove it") from error
-        if not isinstance(plain, dict):
-            raise ValueError(f"{path} must hold one JSON object")
+        if not isinstance(plain, dict) or not isinstance(plain.get("participants", {}), dict):
+            raise ValueError(f"{path} must hold one JSON object, and one under participants if that is there")
+        if not isinstance(plain.get("split"), str | None):
+            raise ValueError(f"{path}: split {plain['split']!r} must be a name")
         return plain
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from data_prep.blob import Blob
 from data_prep.manifest import Recording, SideFiles, SkipReason
-from data_prep.notes import Notes, SpeechNotes
+from data_prep.notes import Notes, SpeechNotes, segment
 
 SPEAKERS = {"a": ("SPEAKER_MAIN", "SPEAKER_00"), "b": ("SPEAKER_OTHER", "SPEAKER_01")}
 """Names under which sidecars list the words of the left and of the right channel."""
@@ -120,7 +120,7 @@ def read_alignments(raw: bytes, *, speakers: Sequence[str]) -> SpeechNotes:
     for _, times, speaker in plain["alignments"]:
         if speaker in speakers:
             known = True
-            if times is not None and None not in times:
-                start, end = (float(time) for time in times)
-                words.append((start, end))
+            start, end = (None, None) if times is None else times
+            if (span := segment({"start": start, "end": end})) is not None:
+                words.append(span)
     return SpeechNotes(words=words if known else None, voice=None)

@@ -51,7 +51,7 @@ def find_events(
     laughs = {
         side: [(e.start, e.end) for e in given_events if e.side == side and e.type is EventType.LAUGH] for side in SIDES
     }
-    said = {side: _read_notes(notes[side]) for side in SIDES if side in notes}
+    said = {side: load_notes(notes[side]) for side in SIDES if side in notes}
     reactions = {}
     for side in SIDES:
         ipus = inter_pausal_units(speech[side])
@@ -87,7 +87,12 @@ def _read_given(path: Path) -> list[Event]:
         raise SkipRecording(SkipReason.BAD_EVENTS, f"{path.name}: {error}") from error
 
 
-def _read_notes(notes: Notes) -> SpeechNotes:
+def load_notes(notes: Notes) -> SpeechNotes:
+    """What a transcript says.
+
+    Raises:
+        SkipRecording: it is damaged.
+    """
     try:
         return notes.load()
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:

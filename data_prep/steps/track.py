@@ -98,6 +98,8 @@ def read_arrays(features: Blob, names: tuple[str, ...]) -> dict[str, np.ndarray]
                 if name in names:
                     with archive.open(info) as member:
                         found[name] = np.lib.format.read_array(member, allow_pickle=False)
+                        if member.read(1):  # also makes zipfile compare the checksum, which it does at the end only
+                            raise ValueError(f"{info.filename} is longer than its header says")
         return found
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise SkipRecording(SkipReason.BAD_FEATURES, f"{features.name}: {error}") from error
