@@ -220,17 +220,22 @@ def read_info(root: Path) -> DatasetInfo:
         raise ValueError(f"{root} has no {INFO_NAME}: it is no prepared data set or its preparation did not finish")
     try:
         plain: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}): prepare the data again") from error
+    if not isinstance(plain, dict):
+        raise ValueError(f"{path} is damaged (no JSON object): prepare the data again")
     if plain.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(
             f"{path} has schema version {plain.get('schema_version')}, this code reads {SCHEMA_VERSION}: prepare the "
             "data again"
         )
-    plain["shards"] = tuple(ShardInfo(**shard) for shard in plain["shards"])
-    plain["latent_shape"] = tuple(plain["latent_shape"])
-    plain["silence_tokens"] = tuple(plain["silence_tokens"])
-    return DatasetInfo(**plain)
+    try:
+        plain["shards"] = tuple(ShardInfo(**shard) for shard in plain["shards"])
+        plain["latent_shape"] = tuple(plain["latent_shape"])
+        plain["silence_tokens"] = tuple(plain["silence_tokens"])
+        return DatasetInfo(**plain)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}): prepare the data again") from error
 
 
 def file_sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ import io
 import json
 import math
 import re
+import tokenize
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -26,6 +27,17 @@ import pyarrow.parquet as pq
 
 SCHEMA_VERSION = 1
 SIDES = ("a", "b")
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    SyntaxError,
+    RecursionError,
+    tokenize.TokenError,
+)
+"""What numpy raises on headers that are none, or that announce more than there is."""
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
 """Keys hold no dot, since a dot ends the key of a WebDataset member, and no path separator."""
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -165,13 +177,13 @@ def from_members(key: str, members: dict[str, bytes]) -> Interaction:
         arrays = {name: _read_npy(key, members, f"{side}.{name}.npy") for name in there}
         sides[side] = SideArrays(**arrays)
         check_side(sides[side], where=f"{key}.{side}")
-    given = members.get("given_events.parquet")
+    given = "given_events.parquet"
     return Interaction(
         key=key,
         meta=meta,
         sides=sides,
-        events=_read_parquet(_member(key, members, "events.parquet")),
-        given_events=None if given is None else _read_parquet(given),
+        events=_read_parquet(key, members, "events.parquet"),
+        given_events=_read_parquet(key, members, given) if given in members else None,
     )
 
 
@@ -209,13 +221,19 @@ def _member(key: str, members: dict[str, bytes], name: str) -> bytes:
 
 
 def _read_meta(key: str, raw: bytes) -> InteractionMeta:
-    plain: dict[str, Any] = json.loads(raw)
-    if plain.get("schema_version") != SCHEMA_VERSION:
+    try:
+        plain: dict[str, Any] = json.loads(raw)
+        version = plain.get("schema_version")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"sample {key}, member json: {error}") from error
+    if version != SCHEMA_VERSION:
         raise ValueError(
-            f"sample {key} has schema version {plain.get('schema_version')}, this code reads {SCHEMA_VERSION}: prepare "
-            "the data again"
+            f"sample {key} has schema version {version}, this code reads {SCHEMA_VERSION}: prepare the data again"
         )
-    return InteractionMeta(**plain)
+    try:
+        return InteractionMeta(**plain)
+    except TypeError as error:
+        raise ValueError(f"sample {key}, member json: {error}") from error
 
 
 def _npy_bytes(array: np.ndarray) -> bytes:
@@ -229,7 +247,7 @@ def _read_npy(key: str, members: dict[str, bytes], name: str) -> np.ndarray:
     try:
         _check_announced(raw)
         return np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"sample {key}, member {name}: {error}") from error
 
 
@@ -251,5 +269,9 @@ def _parquet_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _read_parquet(raw: bytes) -> pa.Table:
-    return pq.read_table(io.BytesIO(raw), use_threads=False)
+def _read_parquet(key: str, members: dict[str, bytes], name: str) -> pa.Table:
+    raw = _member(key, members, name)
+    try:
+        return pq.read_table(io.BytesIO(raw), use_threads=False)
+    except (*_DAMAGE, pa.ArrowException, OSError) as error:
+        raise ValueError(f"sample {key}, member {name}: {' '.join(str(error).split())}") from error
