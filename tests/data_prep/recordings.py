@@ -37,9 +37,10 @@ def write_video(
     pts: list[int] | None = None,
     time_base: Fraction | None = None,
     wav: np.ndarray | None = None,
+    container_options: dict[str, str] | None = None,
 ) -> None:
     """mp4; ``pts`` in units of ``time_base`` makes a variable frame rate."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=container_options or {}) as container:
         video = container.add_stream("libx264", rate=Fraction(fps), options={"crf": "10", "preset": "ultrafast"})
         video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         if time_base is not None:
