@@ -41,9 +41,9 @@ _TIMES = (
     ("turn", "turn", "seconds"),
 )
 _OFFSETS = (
-    ("lag", "lag between the sides", "seconds"),
-    ("sound_after_picture", "start of sound after start of picture", "seconds"),
-    ("isolation_db", "own voice over the other's", "dB"),
+    ("lag", "sync", "lag between the sides", "seconds"),
+    ("sound_after_picture", "probe", "sound after picture, at the start", "seconds"),
+    ("isolation_db", "bleed", "own voice over the other's", "dB"),
 )
 _ROLES = (("speaking", "speaks", 1.0), ("listening", "listens", 0.45))
 
@@ -69,14 +69,18 @@ def timing_figure(report: Mapping[str, Any]) -> str:
 
 
 def offsets_figure(report: Mapping[str, Any]) -> str:
-    """Histograms of what the steps sync, probe and bleed found; empty where none has a figure."""
-    drawn = [entry for entry in _OFFSETS if report[entry[0]]]
-    if not drawn:
+    """Histograms of what the steps sync, probe and bleed found, and which did not run; empty where nothing was
+    prepared."""
+    if not report["prepared"]:
         return ""
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(len(drawn), columns=3, height=2.1)
-        for ax, (key, title, unit) in zip(axes, drawn, strict=True):
+        figure, axes = _figure(len(_OFFSETS), columns=3, height=2.1)
+        for ax, (key, step, title, unit) in zip(axes, _OFFSETS, strict=True):
             _bars(ax, report["histograms"][key], title=title, unit=unit)
+            if not report[key]:
+                said = "no figure" if report["steps"][step] else "not run"
+                ax.text(0.5, 0.5, said, color="#999999", ha="center", transform=ax.transAxes)
+                ax.set_yticks([])
         return _svg(figure)
 
 

@@ -41,7 +41,7 @@ def page(report: Mapping[str, Any], sheets: Iterable[Sheet]) -> Iterator[str]:
         said = table.title in _SAID_BY_FIGURE or not table.rows
         content = "" if said else f"<div class='wide'>{_table(table)}</div>"
         yield _section(table.title, table.note, figure + content)
-    yield _section("Offsets and bleed", _not_run(report), offsets_figure(report))
+    yield _section("Offsets and bleed", "", offsets_figure(report))
     yield _sheets(sheets)
     small = "".join(_box(table) for table in shown if table not in large)
     yield f"<div class='tables'>{small}</div>\n</main></body></html>\n"
@@ -62,11 +62,6 @@ def _header(report: Mapping[str, Any]) -> str:
         f"<header><h1>Preparation report</h1><p>{escape(summary(report))} {escape(cost(report))}</p>{said}</header>\n"
         f"<div class='tiles'>{drawn}</div>\n"
     )
-
-
-def _not_run(report: Mapping[str, Any]) -> str:
-    missing = [step for step in ("sync", "bleed") if not report["steps"][step]]
-    return f"Not run: {', '.join(missing)}." if missing else ""
 
 
 def _sheets(sheets: Iterable[Sheet]) -> str:

@@ -19,6 +19,7 @@ from data_prep.steps.store import StepResult, StepStore
 
 READ_STEPS = ("probe", "sync", "track", "events", "bleed", "motion")
 """Steps whose results hold figures; those of the codecs are large and hold none."""
+VISIBLE = (EventType.NOD, EventType.SMILE, EventType.BLINK, EventType.LEAN, EventType.GAZE_AWAY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ def read_used(entry: Entry, store: StepStore) -> Reading:
     pauses = [end - start for side in SIDES for start, end in spans[side, EventType.PAUSE]]
     turns = {side: spans[side, EventType.TURN] for side in SIDES}
     synced = results["sync"].values if "sync" in results else {}
-    moved = results.get("motion")
+    seen = {side: _seen(side, results, spans) for side in SIDES}
     row = Row(
         **_origin(entry.recording),
         split=entry.split,
@@ -70,7 +71,7 @@ def read_used(entry: Entry, store: StepStore) -> Reading:
         pause_mean=_mean(pauses),
         lag_seconds=synced.get("lag_seconds"),
         lag_confidence=synced.get("confidence"),
-        sides={side: _side(side, entry.recording, results, spans) for side in SIDES},
+        sides={side: _side(side, entry.recording, results, spans, seen[side]) for side in SIDES},
     )
     return Reading(
         row=row,
@@ -78,8 +79,8 @@ def read_used(entry: Entry, store: StepStore) -> Reading:
         offsets=offsets,
         turns=[end - start for side in SIDES for start, end in turns[side]],
         pauses=pauses,
-        events=_types(events, "given_events"),
-        motion=Counter() if moved is None else _types(moved, "events"),
+        events=Counter(events.tables["given_events"]["type"].to_pylist() if "given_events" in events.tables else []),
+        motion=sum((found for found in seen.values() if found is not None), Counter()),
     )
 
 
@@ -134,6 +135,7 @@ def _side(
     recording: Recording,
     results: Mapping[str, StepResult],
     spans: Mapping[tuple[str, EventType], list[Segment]],
+    seen: Counter[str] | None,
 ) -> SideRow:
     other = SIDES[1 - SIDES.index(side)]
     probed, events = results["probe"].values, results["events"]
@@ -160,7 +162,7 @@ def _side(
         face_share=face.get("share"),
         face_stray=face.get("stray"),
         isolation_db=results["bleed"].values["isolation_db"][side] if "bleed" in results else None,
-        visible_events=_visible(side, results.get("motion")),
+        visible_events=None if seen is None else seen.total(),
     )
 
 
@@ -178,12 +180,13 @@ def _overlap_of_floors(spans: Mapping[tuple[str, EventType], list[Segment]]) -> 
     return total(overlap(a, b))
 
 
-def _types(result: StepResult, table: str) -> Counter[str]:
-    return Counter(result.tables[table]["type"].to_pylist()) if table in result.tables else Counter()
-
-
-def _visible(side: str, moved: StepResult | None) -> int | None:
-    return None if moved is None else moved.tables["events"]["side"].to_pylist().count(side)
+def _seen(
+    side: str, results: Mapping[str, StepResult], spans: Mapping[tuple[str, EventType], list[Segment]]
+) -> Counter[str] | None:
+    """Visible events by type; ``None`` where no curve of motion was known to find them in."""
+    if "motion" not in results or not any(results["motion"].values["known"][side].values()):
+        return None
+    return Counter({str(kind): len(spans[side, kind]) for kind in VISIBLE if spans[side, kind]})
 
 
 def _mean(values: list[float]) -> float | None:

@@ -95,7 +95,7 @@ def _draw_lanes(ax: Axes, sheet: Sheet) -> None:
         for event in own:
             if event.type in _VISIBLE and event.start >= sheet.start:
                 letter = _VISIBLE[event.type]
-                ax.text(event.start, row + 0.36, letter, fontsize=6.5, color="#444444", ha="center", va="center")
+                ax.text(event.start, row + 0.37, letter, fontsize=7.5, color="#444444", ha="center", va="center")
     ax.set_xlim(sheet.start, sheet.end)
     ax.set_ylim(1.5, -0.5)
     ax.set_yticks(range(len(SIDES)), SIDES)

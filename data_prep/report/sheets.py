@@ -23,7 +23,7 @@ from avatar_lab.event_types import Event, from_table
 from data_prep.blob import Blob
 from data_prep.manifest import SkipRecording
 from data_prep.media.client import MediaClient, MediaLimits, VideoFacts
-from data_prep.report.reading import results_of
+from data_prep.report.reading import VISIBLE, results_of
 from data_prep.shard import Entry
 from data_prep.steps.crop import Crop, Crops
 from data_prep.steps.store import StepResult, StepStore, step_key
@@ -105,15 +105,22 @@ def _sheet(entry: Entry, store: StepStore, decoder: _Decoder, *, rule: SheetRule
             size = {name: probed.values[f"{side}.video"][name] for name in ("width", "height")}
             strip = replace(strip, crops=crops.at(Face(**tracked.values[side]), **size))
         strips[side] = strip
-    logged = [table for name in ("events", "given_events") if (table := found.tables.get(name)) is not None]
     return Sheet(
         interaction=entry.recording.interaction,
         split=entry.split,
         start=start,
         end=end,
         strips=strips,
-        events=[event for table in logged for event in from_table(table) if event.end >= start and event.start < end],
+        events=[event for event in _noticed(found) if event.end >= start and event.start < end],
     )
+
+
+def _noticed(found: StepResult) -> list[Event]:
+    """Voice as found, and what is seen: each kind from the source's own log where that has it, else as found."""
+    given = found.tables.get("given_events")
+    logged = [] if given is None else [event for event in from_table(given) if event.type in VISIBLE]
+    known = {event.type for event in logged}
+    return [event for event in from_table(found.tables["events"]) if event.type not in known] + logged
 
 
 class _Decoder:
