@@ -34,10 +34,13 @@ class SkipReason(StrEnum):
     BAD_EVENTS = "bad_events"
     BAD_FEATURES = "bad_features"
     """Arrays or annotations that the data set brings along cannot be read."""
+    LOW_ISOLATION = "low_isolation"
+    """More of the partner's voice is in a microphone than ``bleed.min_isolation`` allows; a choice, no damage."""
 
 
-NO_DAMAGE = frozenset({SkipReason.NOT_ON_DISK})
-"""Reasons that a part of a data set on disk brings with it; they do not count towards ``max_skipped_share``."""
+NO_DAMAGE = frozenset({SkipReason.NOT_ON_DISK, SkipReason.LOW_ISOLATION})
+"""Reasons that are no fault of a file: parts that were not downloaded, and what was asked to be left out. They do not
+count towards ``max_skipped_share``."""
 
 
 class SkipRecording(Exception):

@@ -1,32 +1,25 @@
-"""One recording through probe, events, encode and pictures; each result is stored and reused.
+"""One recording through the steps, from probe to pictures; each result is stored and reused.
 
 This is what a worker process runs. Everything in ``Settings`` that changes a result is part of that step's key.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from fractions import Fraction
-from typing import Any
-
-import numpy as np
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.data.schema import SIDES
-from data_prep.blob import Blob
+from data_prep.footage import Footage, encode_footage, take_pictures
 from data_prep.manifest import Recording, SkipReason, SkipRecording
-from data_prep.media.client import MediaClient, VideoFacts
+from data_prep.media.client import MediaClient
 from data_prep.meter import Cost, Meter
 from data_prep.selection import Enough
 from data_prep.settings import Settings, check_codecs
-from data_prep.steps import augment, encode, events, pictures, probe, track
-from data_prep.steps.clock import Clock, frames_on_grid
+from data_prep.steps import augment, bleed, encode, events, pictures, probe, sync, track, voice
 from data_prep.steps.crop import Crop
-from data_prep.steps.digests import FileDigests
-from data_prep.steps.sound import Sound
-from data_prep.steps.store import TRANSIENT, StepResult, StepStore, step_key
+from data_prep.steps.runner import NotStored, StepRunner
+from data_prep.steps.store import TRANSIENT, StepResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +47,9 @@ class Pipeline:
         check_codecs(settings.layout, audio_codec, video_codec)
         self._settings = settings
         self._audio_codec, self._video_codec = audio_codec, video_codec
-        self._store = StepStore(settings.work)
-        self._digests = FileDigests(settings.work)
         self._media = {side: MediaClient(settings.limits) for side in SIDES}
         self._meter = Meter(self._media.values())
-        self._computed = False
-        self._recalling = False
+        self._runner = StepRunner(settings.work, wanted=settings.steps, meter=self._meter)
 
     def __enter__(self) -> Pipeline:
         return self
@@ -67,229 +57,192 @@ class Pipeline:
     def __exit__(self, *_: object) -> None:
         for client in self._media.values():
             client.close()
-        self._digests.close()
+        self._runner.close()
 
     def recall(self, recording: Recording) -> Prepared | None:
         """The outcome of ``recording`` if all of it is already stored and its files have not changed; cheap."""
-        self._recalling = True
         try:
-            return self.prepare(recording)
-        except _NotStored:
+            return self._outcome(recording, recalling=True)
+        except NotStored:
             return None
-        finally:
-            self._recalling = False
 
     def prepare(self, recording: Recording) -> Prepared:
         """All steps of ``recording``; never raises for what is wrong with the recording."""
-        self._computed = False
-        outcome = Prepared(interaction=recording.interaction, keys={})
+        return self._outcome(recording, recalling=False)
+
+    def _outcome(self, recording: Recording, *, recalling: bool) -> Prepared:
+        runner = self._runner
+        runner.begin(recalling=recalling)
+        outcome = Prepared(interaction=recording.interaction, keys=runner.keys)
         try:
             with suppress(Enough):
                 try:
-                    self._run_steps(recording, outcome.keys)
+                    self._run_steps(recording)
                 except SkipRecording as skip:  # what may pass is tried once more, from the step that was in the way
                     if skip.reason not in TRANSIENT:
                         raise
-                    self._run_steps(recording, outcome.keys)
+                    self._run_steps(recording)
         except SkipRecording as skip:
             outcome = replace(outcome, skip=skip.reason, detail=skip.detail)
-        return replace(outcome, computed=self._computed, costs=self._meter.collect())
+        return replace(outcome, computed=runner.computed, costs=self._meter.collect())
 
-    def _run_steps(self, recording: Recording, keys: dict[str, str]) -> None:
-        settings, layout = self._settings, self._settings.layout
+    def _run_steps(self, recording: Recording) -> None:
         if recording.problem is not None:
             raise SkipRecording(*recording.problem)
-        files = {role: self._digest(blob) for role, blob in recording.files.items()}
+        files = {role: self._runner.digest(blob) for role, blob in recording.files.items()}
         media_files = {role: digest for role, digest in files.items() if role.endswith((".video", ".audio"))}
-        lengths = {"max_mismatch": settings.max_mismatch, "min_seconds": settings.min_seconds}
-        probed = self._step(
-            keys,
+        probed = self._probe(recording, media_files)
+        layout = self._settings.layout
+        footage = Footage.of(recording, probed, self._media, layout)
+        # The length stands for the probe: limits and time-outs do not change what is computed from the media.
+        sound_grid: dict[str, object] = {
+            "sample_rate": layout.sample_rate,
+            "audio_rate": layout.audio_rate,
+            "fps": layout.fps,
+            "seconds": probed.values["seconds"],
+        } | _channels(recording)
+        shift = self._shift(footage, probed, sound_grid, media_files)
+        if any(shift.values()):
+            footage, sound_grid = footage.moved(shift), sound_grid | {"shift": shift}
+        speech = self._voice(footage, sound_grid, media_files)
+        framings = self._framings(footage)
+        found = self._events(footage, speech, shift, files)
+        self._encode(footage, found, framings, sound_grid, media_files)
+
+    def _probe(self, recording: Recording, media_files: dict[str, str]) -> StepResult:
+        settings = self._settings
+        bounds = {"max_mismatch": settings.max_mismatch, "min_seconds": settings.min_seconds}
+        return self._runner.step(
             "probe",
             probe.VERSION,
-            {"limits": asdict(settings.limits), **lengths, **({"audio_only": True} if recording.audio_only else {})},
+            {"limits": asdict(settings.limits), **bounds} | ({"audio_only": True} if recording.audio_only else {}),
             media_files,
-            lambda: probe.probe(recording, self._media["a"], **lengths),
-        )
-        facts = {} if recording.audio_only else {side: _video_facts(probed, side) for side in SIDES}
-        clock = Clock.of(layout, probed.values["seconds"])
-        framings = self._framings(keys, recording, facts)
-        # The length stands for the probe: limits and time-outs do not change what is encoded.
-        grids = {name: getattr(layout, name) for name in ("sample_rate", "audio_rate", "fps")}
-        grids["seconds"] = probed.values["seconds"]
-        chunk_tokens = max(1, round(settings.chunk_seconds * layout.audio_rate))
-        sound = Sound(recording, self._media, layout, clock)
-        found = self._step(
-            keys,
-            "events",
-            events.VERSION,
-            grids | {"vad": asdict(settings.vad), "interaction": recording.interaction} | _channels(recording),
-            files,
-            lambda: events.find_events(
-                sound.waveforms,
-                sample_rate=layout.sample_rate,
-                rule=settings.vad,
-                interaction=recording.interaction,
-                given=recording.events,
-                notes={side: files.notes for side, files in recording.sides.items() if files.notes is not None},
-            ),
-        )
-        codecs = {"audio": self._audio_codec.spec.fingerprint, "video": self._video_codec.spec.fingerprint}
-        framing = {
-            "crops": {side: [asdict(crop) for crop in crops] for side, crops in framings.items()},
-            "frames_per_latent": layout.frames_per_latent,
-        }
-        self._step(
-            keys,
-            "encode",
-            encode.VERSION,
-            grids | framing | codecs | _channels(recording),
-            media_files,
-            lambda: self._encode(recording, facts, clock, sound, framings, chunk_tokens),
-        )
-        if settings.augment is not None:
-            heard = augment.Augment(settings.augment, self._audio_codec, recording.interaction, chunk_tokens)
-            stated = grids | heard.stated | _channels(recording)
-            self._step(keys, "augment", augment.VERSION, stated, media_files, lambda: heard.run(sound.waveforms))
-        self._step(
-            keys,
-            "pictures",
-            pictures.VERSION,
-            grids | framing | {"video": codecs["video"], "count": settings.pictures},
-            media_files | {"events": keys["events"]},
-            lambda: self._pictures(recording, facts, clock, found, framings),
+            lambda: probe.probe(recording, self._media["a"], **bounds),
         )
 
-    def _framings(
-        self, keys: dict[str, str], recording: Recording, facts: dict[str, VideoFacts]
-    ) -> dict[str, tuple[Crop, ...]]:
+    def _shift(
+        self, footage: Footage, probed: StepResult, grid: dict[str, object], media_files: dict[str, str]
+    ) -> dict[str, float]:
+        """Seconds to add to the media times of side ``b``, if its lag is to be acted upon."""
+        rule = self._settings.sync
+        synced = self._runner.step(
+            "sync",
+            sync.VERSION,
+            grid | {"search": asdict(rule.search), "starts": sync.sound_after_picture(probed)},
+            media_files,
+            lambda: sync.sync(
+                footage.sound.waveforms, probed, sample_rate=footage.layout.sample_rate, rule=rule.search
+            ),
+        )
+        one_file = bool(_channels(footage.recording))  # and therefore one clock
+        return {"b": 0.0 if one_file else rule.shift(synced)}
+
+    def _voice(self, footage: Footage, grid: dict[str, object], media_files: dict[str, str]) -> StepResult:
+        """When each side speaks; recordings in which too much of the partner is heard are refused."""
+        settings, rate = self._settings, footage.layout.sample_rate
+        speech = self._runner.step(
+            "voice",
+            voice.VERSION,
+            grid | {"vad": settings.vad.identity()},
+            media_files,
+            lambda: voice.find_voice(footage.sound.waveforms, sample_rate=rate, detector=settings.vad),
+        )
+        measured = self._runner.step(
+            "bleed",
+            bleed.VERSION,
+            {"min_seconds": settings.bleed.min_seconds},
+            media_files | {"voice": self._runner.keys["voice"]},
+            lambda: bleed.measure_bleed(
+                footage.sound.waveforms,
+                {side: voice.as_segments(speech.arrays[f"{side}.speech"]) for side in SIDES},
+                sample_rate=rate,
+                min_seconds=settings.bleed.min_seconds,
+            ),
+        )
+        settings.bleed.refuse(measured)
+        return speech
+
+    def _framings(self, footage: Footage) -> dict[str, tuple[Crop, ...]]:
         """What is cut out of each side's picture, from where its face is; nothing where there are no pictures."""
-        if recording.audio_only:
+        if footage.recording.audio_only:
             return {}
-        brought = {side: recording.sides[side].features for side in SIDES}
-        sizes = {side: {"width": facts[side].width, "height": facts[side].height} for side in SIDES}
-        tracked = self._step(
-            keys,
+        brought = {side: footage.recording.sides[side].features for side in SIDES}
+        sizes = {side: {"width": footage.facts[side].width, "height": footage.facts[side].height} for side in SIDES}
+        tracked = self._runner.step(
             "track",
             track.VERSION,
             {"sizes": sizes},
-            {f"{side}.features": self._digest(blob) for side, blob in brought.items() if blob is not None},
+            {f"{side}.features": self._runner.digest(blob) for side, blob in brought.items() if blob is not None},
             lambda: track.track({side: track.find_face(brought[side], **sizes[side]) for side in SIDES}),
         )
         return {side: self._settings.crops.at(track.Face(**tracked.values[side]), **sizes[side]) for side in SIDES}
 
-    def _step(
-        self,
-        keys: dict[str, str],
-        step: str,
-        version: int,
-        params: dict[str, object],
-        inputs: dict[str, str],
-        compute: Callable[[], StepResult],
+    def _events(
+        self, footage: Footage, speech: StepResult, shift: dict[str, float], files: dict[str, str]
     ) -> StepResult:
-        """The stored result of a step, computed now if there is none."""
-        if self._settings.steps is not None and step not in self._settings.steps:
-            raise Enough
-        keys[step] = step_key(step, version, params, inputs)
-        stored = self._store.load(step, keys[step])
-        if stored is not None:
-            return stored
-        if self._recalling:
-            raise _NotStored
-        self._computed = True
-        try:
-            result = self._meter.measure(step, compute)
-        except SkipRecording as skip:
-            self._store.save_skip(step, keys[step], skip)
-            raise
-        self._store.save(step, keys[step], result)
-        return result
-
-    def _digest(self, blob: Blob) -> str:
-        try:
-            find = self._digests.known if self._recalling else self._digests.of
-            digest = self._meter.measure("digests", lambda: find(blob))
-        except OSError as error:
-            raise SkipRecording(SkipReason.UNREADABLE, f"{blob.name}: {error}") from error
-        if digest is None:
-            raise _NotStored
-        return digest
+        recording, layout = footage.recording, footage.layout
+        said = {role: digest for role, digest in files.items() if role.endswith("notes") or role == "events"}
+        return self._runner.step(
+            "events",
+            events.VERSION,
+            {"interaction": recording.interaction},
+            said | {"voice": self._runner.keys["voice"]},
+            lambda: events.find_events(
+                {side: voice.as_segments(speech.arrays[f"{side}.speech"]) for side in SIDES},
+                seconds=footage.clock.samples / layout.sample_rate,
+                interaction=recording.interaction,
+                given=recording.events,
+                notes={side: files.notes for side, files in recording.sides.items() if files.notes is not None},
+                shift=shift,
+            ),
+        )
 
     def _encode(
         self,
-        recording: Recording,
-        facts: dict[str, VideoFacts],
-        clock: Clock,
-        sound: Sound,
-        framings: dict[str, tuple[Crop, ...]],
-        chunk_tokens: int,
-    ) -> StepResult:
-        settings, layout = self._settings, self._settings.layout
-        chunk_latents = max(1, round(settings.chunk_seconds * layout.latent_rate))
-        chunk_frames = chunk_latents * layout.frames_per_latent
-        streams: dict[str, Iterator[np.ndarray]] = {}
-        valid: dict[str, Any] = {f"{side}.audio_valid": sound.valid[side] for side in SIDES}
-        for side in facts:
-            index, live_P = frames_on_grid(facts[side].pts_P, fps=layout.fps, count=clock.frames)
-            streams[side] = self._media[side].frames(_video(recording, side), index, facts[side], chunk=chunk_frames)
-            valid[f"{side}.video_valid"] = live_P.reshape(clock.latents, -1).all(1)
-        result = encode.encode(
-            sound.waveforms,
-            streams,
-            audio_codec=self._audio_codec,
-            video_codec=self._video_codec,
-            framings=framings,
-            chunk_tokens=chunk_tokens,
-            chunk_frames=chunk_frames,
-        )
-        return StepResult(arrays=result.arrays | valid)
-
-    def _pictures(
-        self,
-        recording: Recording,
-        facts: dict[str, VideoFacts],
-        clock: Clock,
+        footage: Footage,
         found: StepResult,
         framings: dict[str, tuple[Crop, ...]],
-    ) -> StepResult:
-        layout = self._settings.layout
-        if recording.audio_only:
-            return pictures.no_pictures(self._video_codec)
-        arrays = {}
-        for side in SIDES:
-            grid_frames_R = pictures.neutral_frames(
-                [tuple(span) for span in found.arrays[f"{side}.speech"].tolist()],
-                found.tables.get("given_events"),
-                side=side,
-                fps=float(layout.fps),
-                frames=clock.frames,
-                pictures=self._settings.pictures,
-            )
-            index, _ = frames_on_grid(facts[side].pts_P, fps=layout.fps, count=clock.frames)
-            pieces = self._media[side].frames(
-                _video(recording, side), index[grid_frames_R], facts[side], chunk=len(grid_frames_R)
-            )
-            arrays[f"{side}.pictures"] = pictures.encode_pictures(pieces, self._video_codec, framings[side][0])
-            arrays[f"{side}.picture_frames"] = grid_frames_R
-        return StepResult(arrays=arrays)
+        grid: dict[str, object],
+        media_files: dict[str, str],
+    ) -> None:
+        """Both people through both codecs, and their reference pictures."""
+        settings, runner = self._settings, self._runner
+        codecs = {"audio": self._audio_codec.spec.fingerprint, "video": self._video_codec.spec.fingerprint}
+        seen = {
+            "crops": {side: [asdict(crop) for crop in crops] for side, crops in framings.items()},
+            "frames_per_latent": settings.layout.frames_per_latent,
+        }
+        runner.step(
+            "encode",
+            encode.VERSION,
+            grid | seen | codecs,
+            media_files,
+            lambda: encode_footage(
+                footage,
+                audio_codec=self._audio_codec,
+                video_codec=self._video_codec,
+                framings=framings,
+                chunk_tokens=settings.chunk_tokens,
+                chunk_frames=settings.chunk_frames,
+            ),
+        )
+        if settings.augment is not None:
+            interaction = footage.recording.interaction
+            heard = augment.Augment(settings.augment, self._audio_codec, interaction, settings.chunk_tokens)
+            stated = grid | heard.stated
+            runner.step("augment", augment.VERSION, stated, media_files, lambda: heard.run(footage.sound.waveforms))
+        runner.step(
+            "pictures",
+            pictures.VERSION,
+            grid | seen | {"video": codecs["video"], "count": settings.pictures},
+            media_files | {"events": runner.keys["events"]},
+            lambda: take_pictures(
+                footage, found, video_codec=self._video_codec, framings=framings, count=settings.pictures
+            ),
+        )
 
 
 def _channels(recording: Recording) -> dict[str, object]:
     """Which channel each side speaks on, where two people share a file."""
     channels = {side: files.channel for side, files in recording.sides.items() if files.channel is not None}
     return {"channels": channels} if channels else {}
-
-
-class _NotStored(Exception):
-    """Something would have to be computed."""
-
-
-def _video(recording: Recording, side: str) -> Blob:
-    blob = recording.sides[side].video
-    assert blob is not None  # probe has refused the recording otherwise
-    return blob
-
-
-def _video_facts(probed: StepResult, side: str) -> VideoFacts:
-    plain = dict(probed.values[f"{side}.video"])
-    plain["fps"] = Fraction(plain["fps"])
-    return VideoFacts(pts_P=probed.arrays[f"{side}.pts"], **plain)

@@ -22,7 +22,7 @@ from rich.logging import RichHandler
 
 from avatar_lab.construct import build
 from avatar_lab.data.schema import DatasetInfo
-from avatar_lab.events.vad import VadRule
+from avatar_lab.events.vad import VadRule, VoiceDetector
 from avatar_lab.layout import Layout
 from data_prep import config
 from data_prep.headers import weights_of
@@ -38,8 +38,10 @@ from data_prep.shard import Entry, ShardWriter
 from data_prep.sources import Source
 from data_prep.splits import assign_splits
 from data_prep.steps.augment import AugmentRule
+from data_prep.steps.bleed import BleedRule
 from data_prep.steps.crop import Crops
 from data_prep.steps.store import StepStore
+from data_prep.steps.sync import SyncRule
 from data_prep.work_folder import alone, beside_others
 
 log = logging.getLogger(__name__)
@@ -61,7 +63,9 @@ def prepare(
     max_skipped_share: float = 0.01,
     max_shard_bytes: int = 512 << 20,
     limits: MediaLimits | None = None,
-    vad: VadRule | None = None,
+    sync: SyncRule | None = None,
+    vad: VoiceDetector | None = None,
+    bleed: BleedRule | None = None,
     crops: Crops | None = None,
     max_mismatch: float = 1.0,
     min_seconds: float = 10.0,
@@ -97,7 +101,9 @@ def prepare(
         layout=layout,
         work=work,
         limits=limits or MediaLimits(),
+        sync=sync or SyncRule(),
         vad=vad or VadRule(),
+        bleed=bleed or BleedRule(),
         crops=crops or Crops(),
         max_mismatch=max_mismatch,
         min_seconds=min_seconds,

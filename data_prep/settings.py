@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
-from avatar_lab.events.vad import VadRule
+from avatar_lab.events.vad import VadRule, VoiceDetector
 from avatar_lab.layout import Layout
 from data_prep.media.client import MediaLimits
 from data_prep.steps.augment import AugmentRule
+from data_prep.steps.bleed import BleedRule
 from data_prep.steps.crop import Crops
+from data_prep.steps.sync import SyncRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,9 @@ class Settings:
     layout: Layout
     work: Path
     limits: MediaLimits = field(default_factory=MediaLimits)
-    vad: VadRule = field(default_factory=VadRule)
+    sync: SyncRule = field(default_factory=SyncRule)
+    vad: VoiceDetector = field(default_factory=VadRule)
+    bleed: BleedRule = field(default_factory=BleedRule)
     crops: Crops = field(default_factory=Crops)
     max_mismatch: float = 1.0
     """Largest difference in length between the four streams of an interaction, in seconds."""
@@ -33,6 +37,16 @@ class Settings:
     """Steps to run, ``None`` for all (``selection.chosen_steps``); changes no result."""
     augment: AugmentRule | None = None
     """Live conditions under which each person is encoded once more; ``None``: not at all."""
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Audio tokens that are encoded at once."""
+        return max(1, round(self.chunk_seconds * self.layout.audio_rate))
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames that are encoded at once: whole latents."""
+        return max(1, round(self.chunk_seconds * self.layout.latent_rate)) * self.layout.frames_per_latent
 
 
 def check_codecs(layout: Layout, audio_codec: AudioCodec, video_codec: VideoCodec) -> None:

@@ -9,7 +9,8 @@ seconds later; the segments themselves are cut back to the last active frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.ndimage import minimum_filter1d
@@ -19,9 +20,19 @@ from avatar_lab.events.segments import Segment, merge_close, runs
 _SILENT_DB = -100.0
 
 
+class VoiceDetector(Protocol):
+    """Any detector of voice: this file's, or a network (``silero.py``)."""
+
+    def speech(self, wav_S: np.ndarray, sample_rate: int) -> list[Segment]:
+        """Speech segments of a mono waveform in [-1, 1], in seconds."""
+
+    def identity(self) -> dict[str, Any]:
+        """All that its results depend on, as plain values."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VadRule:
-    """Parameters of the detector; seconds and decibels relative to full scale."""
+    """Parameters of the energy detector, which is a ``VoiceDetector``; seconds and decibels relative to full scale."""
 
     frame: float = 0.01
     window: float = 0.02
@@ -37,6 +48,14 @@ class VadRule:
     """Silences shorter than this do not end a segment."""
     min_speech: float = 0.06
     """Active stretches shorter than this are clicks."""
+
+    def speech(self, wav_S: np.ndarray, sample_rate: int) -> list[Segment]:
+        """Speech segments of a mono waveform."""
+        return detect_speech(wav_S, sample_rate, self)
+
+    def identity(self) -> dict[str, Any]:
+        """Its parameters."""
+        return asdict(self)
 
 
 def detect_speech(

@@ -1,4 +1,4 @@
-"""Step 2, events: voice activity, turns and vocal reactions by the detectors' rules, the same for every source.
+"""Step 6, events: turns and vocal reactions by the detectors' rules, the same for every source.
 
 The source's own log is stored beside what the detectors find. Only laughs are taken from it, since the energy of a
 laugh is that of speech; where there is a transcript instead, short voice in which nobody wrote down a word counts as a
@@ -20,38 +20,41 @@ from avatar_lab.event_types import Event, EventType, from_table, to_table
 from avatar_lab.events.reactions import inter_pausal_units, overlapping_ipus, wordless_ipus
 from avatar_lab.events.segments import Segment, covered_seconds, merge_close, overlap, total
 from avatar_lab.events.turns import TurnTaking, find_turns, speech_shares, turn_events
-from avatar_lab.events.vad import VadRule, detect_speech
 from data_prep.manifest import SkipReason, SkipRecording
 from data_prep.notes import Notes, SpeechNotes
 from data_prep.steps.store import StepResult
+from data_prep.steps.voice import as_array
 
-VERSION = 2
+VERSION = 3
 VOCAL = frozenset({EventType.BACKCHANNEL, EventType.LAUGH, EventType.TURN_START})
 VISIBLE = frozenset({EventType.NOD, EventType.SMILE, EventType.LEAN})
 """Onsets that the window sampler weighs: vocal ones as detected, visible ones as far as the source knows them."""
 
 
 def find_events(
-    waveforms: dict[str, np.ndarray],
+    speech: dict[str, list[Segment]],
     *,
-    sample_rate: int,
-    rule: VadRule,
+    seconds: float,
     interaction: str,
     given: Path | None,
     notes: dict[str, Notes],
+    shift: dict[str, float] | None = None,
 ) -> StepResult:
-    """Events of one interaction.
+    """Events of one interaction of ``seconds`` in which the sides speak as ``speech`` says.
+
+    Args:
+        shift: seconds by which a side was moved on the media clock; what was noted on its file moves along.
 
     Tables: ``events`` (found), ``given_events`` (where the source has any). Arrays: ``<side>.speech`` and
     ``<side>.script`` segments (n, 2) in seconds, ``<side>.reactions`` onsets and ``<side>.listening`` percent per
     second. Values: figures for the report.
     """
-    given_events = [] if given is None else _read_given(given)
-    speech = {side: detect_speech(waveforms[side], sample_rate, rule) for side in SIDES}
+    shift = {side: (shift or {}).get(side, 0.0) for side in SIDES}
+    given_events = [] if given is None else _read_given(given, shift)
     laughs = {
         side: [(e.start, e.end) for e in given_events if e.side == side and e.type is EventType.LAUGH] for side in SIDES
     }
-    said = {side: load_notes(notes[side]) for side in SIDES if side in notes}
+    said = {side: load_notes(notes[side], shift[side]) for side in SIDES if side in notes}
     reactions = {}
     for side in SIDES:
         ipus = inter_pausal_units(speech[side])
@@ -64,11 +67,10 @@ def find_events(
         for kind, spans in ((EventType.BACKCHANNEL, floor.backchannels[side]), (EventType.LAUGH, laughs[side])):
             events += [Event(interaction=interaction, side=side, type=kind, start=s, end=e) for s, e in spans]
     events = [replace(event, event_id=index) for index, event in enumerate(sorted(events, key=lambda e: e.start))]
-    seconds = len(waveforms["a"]) / sample_rate
     arrays: dict[str, np.ndarray] = {}
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
-        arrays[f"{side}.speech"] = _as_array(speech[side])
-        arrays[f"{side}.script"] = _as_array(floor.script(side))
+        arrays[f"{side}.speech"] = as_array(speech[side])
+        arrays[f"{side}.script"] = as_array(floor.script(side))
         onsets = [e.start for e in events if e.side == side and e.type in VOCAL]
         onsets += [e.start for e in given_events if e.side == side and e.type in VISIBLE]
         arrays[f"{side}.reactions"] = _per_second(onsets, seconds)
@@ -80,23 +82,31 @@ def find_events(
     return StepResult(values=figures, arrays=arrays, tables=tables)
 
 
-def _read_given(path: Path) -> list[Event]:
+def _read_given(path: Path, shift: dict[str, float]) -> list[Event]:
     try:
-        return from_table(pq.read_table(path, use_threads=False))
+        events = from_table(pq.read_table(path, use_threads=False))
     except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise SkipRecording(SkipReason.BAD_EVENTS, f"{path.name}: {error}") from error
+    if not any(shift.values()):
+        return events
+    return [replace(e, start=e.start + shift[e.side], end=e.end + shift[e.side]) for e in events]
 
 
-def load_notes(notes: Notes) -> SpeechNotes:
-    """What a transcript says.
+def load_notes(notes: Notes, shift: float = 0.0) -> SpeechNotes:
+    """What a transcript says, ``shift`` seconds later.
 
     Raises:
         SkipRecording: it is damaged.
     """
     try:
-        return notes.load()
+        said = notes.load()
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise SkipRecording(SkipReason.BAD_FEATURES, f"{notes.blob.name}: {error}") from error
+    return SpeechNotes(words=_moved(said.words, shift), voice=_moved(said.voice, shift))
+
+
+def _moved(segments: list[Segment] | None, shift: float) -> list[Segment] | None:
+    return segments if segments is None or not shift else [(start + shift, end + shift) for start, end in segments]
 
 
 def _agreement(speech: dict[str, list[Segment]], said: dict[str, SpeechNotes]) -> dict[str, float]:
@@ -109,10 +119,6 @@ def _agreement(speech: dict[str, list[Segment]], said: dict[str, SpeechNotes]) -
             either = total(speech[side]) + total(theirs) - both
             shares[side] = both / either if either else 1.0
     return shares
-
-
-def _as_array(segments: list[Segment]) -> np.ndarray:
-    return np.asarray(segments, np.float64).reshape(-1, 2)
 
 
 def _per_second(onsets: list[float], seconds: float) -> np.ndarray:

@@ -15,10 +15,20 @@ from data_prep.steps.clock import Clock, waveform_on_grid
 
 
 class Sound:
-    """Both waveforms on the media clock, decoded when first asked for."""
+    """Both waveforms on the media clock, decoded when first asked for; ``shift`` seconds are added to the media times
+    of each side that it names."""
 
-    def __init__(self, recording: Recording, media: dict[str, MediaClient], layout: Layout, clock: Clock) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        media: dict[str, MediaClient],
+        layout: Layout,
+        clock: Clock,
+        *,
+        shift: dict[str, float] | None = None,
+    ) -> None:
         self._recording, self._media, self._layout, self._clock = recording, media, layout, clock
+        self._shift = shift or {}
         self._loaded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     @property
@@ -31,6 +41,10 @@ class Sound:
         """(T,) bool per side."""
         return {side: valid for side, (_, valid) in self._load().items()}
 
+    def moved(self, shift: dict[str, float]) -> Sound:
+        """The same at other media times; decoded again."""
+        return Sound(self._recording, self._media, self._layout, self._clock, shift=shift)
+
     def _load(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         for side in SIDES:
             if side not in self._loaded:
@@ -38,5 +52,6 @@ class Sound:
                 blob = files.audio or files.video
                 assert blob is not None  # probe has refused the recording otherwise
                 wav, start = self._media[side].audio(blob, sample_rate=self._layout.sample_rate, channel=files.channel)
+                start += self._shift.get(side, 0.0)
                 self._loaded[side] = waveform_on_grid(wav, start=start, layout=self._layout, clock=self._clock)
         return self._loaded

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from avatar_lab.event_types import Event, EventType, from_table, to_table
-from avatar_lab.events.vad import VadRule
+from avatar_lab.events.segments import Segment
+from avatar_lab.events.vad import detect_speech
 from data_prep.blob import Blob
 from data_prep.manifest import SkipReason, SkipRecording
 from data_prep.notes import Notes, SpeechNotes
@@ -104,12 +105,16 @@ def test_crop_cuts_and_scales() -> None:
         Crop(left=0.6, right=0.5)
 
 
+def heard(wav: dict[str, np.ndarray]) -> dict[str, list[Segment]]:
+    return {side: detect_speech(samples, RATE) for side, samples in wav.items()}
+
+
 def test_events_of_planted_speech(tmp_path: Path) -> None:
     wav = {"a": tones(20.0, [(1.0, 4.0), (4.5, 9.0)]), "b": tones(20.0, [(4.1, 4.4), (6.0, 6.5), (9.5, 15.0)])}
     laugh = Event(interaction="d0", side="b", type=EventType.LAUGH, start=6.0, end=6.5, event_id=4)
     path = tmp_path / "given.parquet"
     pa.parquet.write_table(to_table([laugh]), path)
-    result = find_events(wav, sample_rate=RATE, rule=VadRule(), interaction="d0", given=path, notes={})
+    result = find_events(heard(wav), seconds=20.0, interaction="d0", given=path, notes={})
     events = from_table(result.tables["events"])
     assert [e.event_id for e in events] == list(range(len(events)))
     turns = [(e.side, round(e.start, 1), round(e.end, 1)) for e in events if e.type is EventType.TURN]
@@ -145,7 +150,7 @@ def test_short_voice_without_words_is_a_vocal_reaction(tmp_path: Path) -> None:
 
     def script(words: list[tuple[float, float]] | None) -> list[float]:
         notes = {"b": Notes(blob=Blob.of(file), read=lambda _: SpeechNotes(words=words, voice=[(4.6, 6.2)]))}
-        found = find_events(wav, sample_rate=RATE, rule=VadRule(), interaction="d", given=None, notes=notes)
+        found = find_events(heard(wav), seconds=20.0, interaction="d", given=None, notes=notes)
         assert 0.2 < found.values["voice_agreement"]["b"] < 0.3
         return [round(float(start), 1) for start, _ in found.arrays["b.script"]]
 
@@ -164,9 +169,8 @@ def test_damaged_notes_are_a_skip(tmp_path: Path) -> None:
     wav = {side: tones(12.0, [(1.0, 3.0)]) for side in "ab"}
     with pytest.raises(SkipRecording, match=r"b\.json: no JSON"):
         find_events(
-            wav,
-            sample_rate=RATE,
-            rule=VadRule(),
+            heard(wav),
+            seconds=12.0,
             interaction="d",
             given=None,
             notes={"b": Notes(blob=Blob.of(file), read=read)},

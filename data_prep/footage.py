@@ -1,0 +1,127 @@
+"""The media of one recording on the layout's clock, and what steps compute from it.
+
+P frames on the layout's grid   R frames that are looked at   H, W picture size
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from avatar_lab.codec.protocol import AudioCodec, VideoCodec
+from avatar_lab.data.schema import SIDES
+from avatar_lab.layout import Layout
+from data_prep.blob import Blob
+from data_prep.manifest import Recording
+from data_prep.media.client import MediaClient, VideoFacts
+from data_prep.steps import encode, pictures
+from data_prep.steps.clock import Clock, frames_on_grid
+from data_prep.steps.crop import Crop
+from data_prep.steps.sound import Sound
+from data_prep.steps.store import StepResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footage:
+    """One recording, opened. ``facts`` is empty where there are no pictures; ``media`` decodes, one process a side."""
+
+    recording: Recording
+    media: dict[str, MediaClient]
+    layout: Layout
+    clock: Clock
+    facts: dict[str, VideoFacts]
+    sound: Sound
+
+    @classmethod
+    def of(cls, recording: Recording, probed: StepResult, media: dict[str, MediaClient], layout: Layout) -> Footage:
+        """Footage of a probed recording, nothing decoded yet."""
+        clock = Clock.of(layout, probed.values["seconds"])
+        facts = {} if recording.audio_only else {side: _video_facts(probed, side) for side in SIDES}
+        sound = Sound(recording, media, layout, clock)
+        return cls(recording=recording, media=media, layout=layout, clock=clock, facts=facts, sound=sound)
+
+    def moved(self, shift: dict[str, float]) -> Footage:
+        """The same with ``shift`` seconds added to the media times of each side named."""
+        facts = {side: replace(known, pts_P=known.pts_P + shift.get(side, 0.0)) for side, known in self.facts.items()}
+        return replace(self, facts=facts, sound=self.sound.moved(shift))
+
+    def shown(self, side: str) -> tuple[np.ndarray, np.ndarray]:
+        """Source frame shown at each grid time (P,), and whether there was a live picture then (P,)."""
+        return frames_on_grid(self.facts[side].pts_P, fps=self.layout.fps, count=self.clock.frames)
+
+    def frames(self, side: str, index_R: np.ndarray, *, chunk: int) -> Iterator[np.ndarray]:
+        """Source frames (R, H, W, 3) uint8 at ``index_R`` (not decreasing), in pieces of ``chunk``."""
+        return self.media[side].frames(self.video(side), index_R, self.facts[side], chunk=chunk)
+
+    def video(self, side: str) -> Blob:
+        """The file with the pictures of ``side``."""
+        blob = self.recording.sides[side].video
+        assert blob is not None  # probe has refused the recording otherwise
+        return blob
+
+
+def encode_footage(
+    footage: Footage,
+    *,
+    audio_codec: AudioCodec,
+    video_codec: VideoCodec,
+    framings: dict[str, tuple[Crop, ...]],
+    chunk_tokens: int,
+    chunk_frames: int,
+) -> StepResult:
+    """Tokens, latents and user features of both sides with their validity, as ``encode.encode`` gives them."""
+    clock = footage.clock
+    streams: dict[str, Iterator[np.ndarray]] = {}
+    valid: dict[str, Any] = {f"{side}.audio_valid": footage.sound.valid[side] for side in SIDES}
+    for side in footage.facts:
+        index_P, live_P = footage.shown(side)
+        streams[side] = footage.frames(side, index_P, chunk=chunk_frames)
+        valid[f"{side}.video_valid"] = live_P.reshape(clock.latents, -1).all(1)
+    result = encode.encode(
+        footage.sound.waveforms,
+        streams,
+        audio_codec=audio_codec,
+        video_codec=video_codec,
+        framings=framings,
+        chunk_tokens=chunk_tokens,
+        chunk_frames=chunk_frames,
+    )
+    return StepResult(arrays=result.arrays | valid)
+
+
+def take_pictures(
+    footage: Footage,
+    found: StepResult,
+    *,
+    video_codec: VideoCodec,
+    framings: dict[str, tuple[Crop, ...]],
+    count: int,
+) -> StepResult:
+    """Reference pictures of both sides from neutral moments between the events ``found``."""
+    if footage.recording.audio_only:
+        return pictures.no_pictures(video_codec)
+    arrays = {}
+    for side in SIDES:
+        grid_frames_R = pictures.neutral_frames(
+            [tuple(span) for span in found.arrays[f"{side}.speech"].tolist()],
+            found.tables.get("given_events"),
+            side=side,
+            fps=float(footage.layout.fps),
+            frames=footage.clock.frames,
+            pictures=count,
+        )
+        index_P, _ = footage.shown(side)
+        pieces = footage.frames(side, index_P[grid_frames_R], chunk=len(grid_frames_R))
+        arrays[f"{side}.pictures"] = pictures.encode_pictures(pieces, video_codec, framings[side][0])
+        arrays[f"{side}.picture_frames"] = grid_frames_R
+    return StepResult(arrays=arrays)
+
+
+def _video_facts(probed: StepResult, side: str) -> VideoFacts:
+    plain = dict(probed.values[f"{side}.video"])
+    plain["fps"] = Fraction(plain["fps"])
+    return VideoFacts(pts_P=probed.arrays[f"{side}.pts"], **plain)
