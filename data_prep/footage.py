@@ -18,11 +18,13 @@ from avatar_lab.layout import Layout
 from data_prep.blob import Blob
 from data_prep.manifest import Recording
 from data_prep.media.client import MediaClient, VideoFacts
-from data_prep.steps import encode, pictures
+from data_prep.media.faces import FaceFinder
+from data_prep.steps import encode, pictures, track
 from data_prep.steps.clock import Clock, frames_on_grid
 from data_prep.steps.crop import Crop
 from data_prep.steps.sound import Sound
 from data_prep.steps.store import StepResult
+from data_prep.steps.track import Face
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,14 @@ class Footage:
     def frames(self, side: str, index_R: np.ndarray, *, chunk: int) -> Iterator[np.ndarray]:
         """Source frames (R, H, W, 3) uint8 at ``index_R`` (not decreasing), in pieces of ``chunk``."""
         return self.media[side].frames(self.video(side), index_R, self.facts[side], chunk=chunk)
+
+    def face(self, side: str, finder: FaceFinder, *, pictures: int) -> Face:
+        """Where a detector finds the face in pictures spread over the recording."""
+        known = self.facts[side]
+        index_R = np.linspace(0, len(known.pts_P) - 1, pictures).round().astype(np.int64)
+        name = self.video(side).name
+        box_R4 = np.concatenate([finder.boxes(p, about=name) for p in self.frames(side, index_R, chunk=pictures)])
+        return track.place_of(box_R4, width=known.width, height=known.height)
 
     def video(self, side: str) -> Blob:
         """The file with the pictures of ``side``."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from data_prep.media.client import MediaClient
+from data_prep.media.process import ServedProcess
 
 Result = TypeVar("Result")
 
@@ -42,8 +42,8 @@ class Cost:
 class Meter:
     """Costs by step since they were last collected; failed steps count too."""
 
-    def __init__(self, media: Collection[MediaClient]) -> None:
-        self._media = media
+    def __init__(self, served: Collection[ServedProcess]) -> None:
+        self._served = served
         self._costs: dict[str, Cost] = {}
 
     def measure(self, step: str, work: Callable[[], Result]) -> Result:
@@ -66,4 +66,4 @@ class Meter:
         return costs
 
     def _decoding(self) -> float:
-        return sum(client.cpu_seconds for client in self._media)
+        return sum(client.cpu_seconds for client in self._served)

@@ -13,6 +13,7 @@ from avatar_lab.data.schema import SIDES
 from data_prep.footage import Footage, encode_footage, take_pictures
 from data_prep.manifest import Recording, SkipReason, SkipRecording
 from data_prep.media.client import MediaClient
+from data_prep.media.faces import FaceFinder
 from data_prep.meter import Cost, Meter
 from data_prep.selection import Enough
 from data_prep.settings import Settings, check_codecs
@@ -48,14 +49,16 @@ class Pipeline:
         self._settings = settings
         self._audio_codec, self._video_codec = audio_codec, video_codec
         self._media = {side: MediaClient(settings.limits) for side in SIDES}
-        self._meter = Meter(self._media.values())
+        self._finder = None if settings.faces is None else FaceFinder(settings.faces)
+        self._served = (*self._media.values(), *([] if self._finder is None else [self._finder]))
+        self._meter = Meter(self._served)
         self._runner = StepRunner(settings.work, wanted=settings.steps, meter=self._meter)
 
     def __enter__(self) -> Pipeline:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for client in self._media.values():
+        for client in self._served:
             client.close()
         self._runner.close()
 
@@ -168,12 +171,21 @@ class Pipeline:
             return {}
         brought = {side: footage.recording.sides[side].features for side in SIDES}
         sizes = {side: {"width": footage.facts[side].width, "height": footage.facts[side].height} for side in SIDES}
+        params: dict[str, object] = {"sizes": sizes}
+        inputs = {f"{side}.features": self._runner.digest(blob) for side, blob in brought.items() if blob is not None}
+        faces = self._settings.faces
+        if faces is not None:
+            params["faces"] = faces.identity()
+            inputs |= {f"{side}.video": self._runner.digest(footage.video(side)) for side in SIDES}
+
+        def find(side: str) -> track.Face:
+            face = track.find_face(brought[side], **sizes[side])
+            if face is not track.NOWHERE or faces is None or self._finder is None:
+                return face
+            return footage.face(side, self._finder, pictures=faces.pictures)
+
         tracked = self._runner.step(
-            "track",
-            track.VERSION,
-            {"sizes": sizes},
-            {f"{side}.features": self._runner.digest(blob) for side, blob in brought.items() if blob is not None},
-            lambda: track.track({side: track.find_face(brought[side], **sizes[side]) for side in SIDES}),
+            "track", track.VERSION, params, inputs, lambda: track.track({side: find(side) for side in SIDES})
         )
         return {side: self._settings.crops.at(track.Face(**tracked.values[side]), **sizes[side]) for side in SIDES}
 

@@ -28,6 +28,7 @@ from data_prep import config
 from data_prep.headers import weights_of
 from data_prep.manifest import NO_DAMAGE, Recording
 from data_prep.media.client import MediaLimits
+from data_prep.media.faces import MediapipeFaces
 from data_prep.pipeline import Prepared
 from data_prep.pool import LoadAudio, LoadVideo, outcomes
 from data_prep.progress import Tally, followed
@@ -66,6 +67,7 @@ def prepare(
     sync: SyncRule | None = None,
     vad: VoiceDetector | None = None,
     bleed: BleedRule | None = None,
+    faces: MediapipeFaces | None = None,
     crops: Crops | None = None,
     max_mismatch: float = 1.0,
     min_seconds: float = 10.0,
@@ -104,6 +106,7 @@ def prepare(
         sync=sync or SyncRule(),
         vad=vad or VadRule(),
         bleed=bleed or BleedRule(),
+        faces=faces,
         crops=crops or Crops(),
         max_mismatch=max_mismatch,
         min_seconds=min_seconds,

@@ -9,6 +9,7 @@ from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.events.vad import VadRule, VoiceDetector
 from avatar_lab.layout import Layout
 from data_prep.media.client import MediaLimits
+from data_prep.media.faces import MediapipeFaces
 from data_prep.steps.augment import AugmentRule
 from data_prep.steps.bleed import BleedRule
 from data_prep.steps.crop import Crops
@@ -25,6 +26,8 @@ class Settings:
     sync: SyncRule = field(default_factory=SyncRule)
     vad: VoiceDetector = field(default_factory=VadRule)
     bleed: BleedRule = field(default_factory=BleedRule)
+    faces: MediapipeFaces | None = None
+    """Looks for faces where the data set does not say where they are; ``None``: the whole picture is used then."""
     crops: Crops = field(default_factory=Crops)
     max_mismatch: float = 1.0
     """Largest difference in length between the four streams of an interaction, in seconds."""

@@ -5,26 +5,17 @@ P video frames   S samples
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import select
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from data_prep.blob import Blob
 from data_prep.manifest import SkipReason, SkipRecording
-
-_ROOT = Path(__file__).parents[2]
-"""Folder of the ``data_prep`` package, also where it is not installed."""
+from data_prep.media.process import ServedProcess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,35 +58,17 @@ class AudioFacts:
     end: float
 
 
-class MediaClient:
+class MediaClient(ServedProcess):
     """Owns one server process; a context manager.
 
     ``force_pyav`` leaves decord out, as on platforms without its wheel.
     """
 
     def __init__(self, limits: MediaLimits, *, force_pyav: bool = False) -> None:
+        command = [sys.executable, "-P", "-m", "data_prep.media.server", str(limits.memory_bytes)]
+        super().__init__(command, timeout=limits.timeout)
         self._limits = limits
         self._backend = "pyav" if force_pyav else "decord"
-        self._process: subprocess.Popen[bytes] | None = None
-        self.cpu_seconds = 0.0
-        """Processor time of all answers so far."""
-
-    def __enter__(self) -> MediaClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the server."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        pipe.close()
-            self._process = None
 
     def probe(self, blob: Blob) -> tuple[VideoFacts | None, AudioFacts | None]:
         """First video and audio stream of a file.
@@ -142,73 +115,17 @@ class MediaClient:
             "total": len(facts.pts_P),
             "backend": self._backend,
         }
-        for header, payload in self._ask(request, blob):
+        for header, payload in self._ask_about(request, blob):
             shape = (header["frames"], header["height"], header["width"], 3)
             yield np.frombuffer(payload, np.uint8).reshape(shape)
 
     def _single(self, request: dict[str, Any], blob: Blob) -> tuple[dict[str, Any], bytearray]:
-        (answer,) = self._ask(request, blob)
+        (answer,) = self._ask_about(request, blob)
         return answer
 
-    def _ask(self, request: dict[str, Any], blob: Blob) -> Iterator[tuple[dict[str, Any], bytearray]]:
-        process = self._started()
-        assert process.stdin is not None
+    def _ask_about(self, request: dict[str, Any], blob: Blob) -> Iterator[tuple[dict[str, Any], bytearray]]:
         where = {"path": str(blob.path), "name": blob.name, "offset": blob.offset, "size": blob.size}
-        finished = False
-        try:
-            process.stdin.write(json.dumps(request | {"blob": where}).encode() + b"\n")
-            process.stdin.flush()
-            while True:
-                deadline = time.monotonic() + self._limits.timeout
-                header = json.loads(self._read_line(deadline, blob))
-                payload = self._read(header["bytes"], deadline, blob)
-                self.cpu_seconds += header.get("cpu", 0.0)
-                if "error" in header:
-                    finished = True
-                    raise SkipRecording(SkipReason(header["error"]), f"{blob.name}: {header['detail']}")
-                if header.get("done"):
-                    finished = True
-                    return
-                yield header, payload
-        except BrokenPipeError as error:
-            raise SkipRecording(SkipReason.UNREADABLE, f"{blob.name}: the decoder crashed") from error
-        finally:
-            if not finished:  # answers that nobody will read are still in the pipe
-                self.close()
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "data_prep.media.server", str(self._limits.memory_bytes)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])},
-            )
-        return self._process
-
-    def _read_line(self, deadline: float, blob: Blob) -> bytes:
-        line = b""
-        while not line.endswith(b"\n"):
-            line += self._read(1, deadline, blob)
-        return line
-
-    def _read(self, size: int, deadline: float, blob: Blob) -> bytearray:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        pipe = self._process.stdout.fileno()
-        buffer = bytearray(size)
-        view = memoryview(buffer)
-        while view:
-            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise SkipRecording(SkipReason.TIMEOUT, f"{blob.name}: no answer within {self._limits.timeout:g} s")
-            got = os.readv(pipe, [view])
-            if got == 0:
-                raise SkipRecording(SkipReason.UNREADABLE, f"{blob.name}: the decoder crashed")
-            view = view[got:]
-        return buffer
+        return self.ask(request | {"blob": where}, about=blob.name)
 
 
 def _refuse_truncated(facts: dict[str, Any], blob: Blob) -> None:

@@ -2,16 +2,12 @@
 
 Decoders hang and crash on odd files, and not every such call can be interrupted from Python; therefore this small
 program runs beside each worker, with a limit on its memory, and is killed when it does not answer. It does not import
-torch. Requests are JSON lines on stdin; each answer is a JSON line on stdout, followed by ``bytes`` raw bytes.
-``{"error": reason, "detail": text}`` answers a request that failed.
+torch.
 """
 
 from __future__ import annotations
 
-import json
-import resource
 import sys
-import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -20,17 +16,15 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 
-from avatar_lab.lifetime import die_with_parent, leave_interrupts_to_parent
 from data_prep.blob import Blob
 from data_prep.manifest import SkipReason, SkipRecording
+from data_prep.media.serving import Answer, Operation, limit_process, serve
 
 try:
     import decord
 except (ImportError, OSError):  # no wheel for this platform
     decord = None
 
-
-Answer = tuple[dict[str, Any], bytes]
 
 _FORMATS = "mov,matroska,avi,wav,w64,aiff,caf,flac,mp3,ogg,aac,mpegts,mpeg,asf,flv"
 """Containers that hold their own media. FFmpeg would also follow playlists (HLS, DASH, concat), whatever their name, to
@@ -214,45 +208,28 @@ def _pyav_frames(url: str, wanted: np.ndarray, chunk: int) -> Iterator[np.ndarra
         yield np.stack(collected)
 
 
-def serve(source: BinaryIO, sink: BinaryIO) -> None:
+def serve_media(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer requests until stdin closes."""
+
+    def about_blob(operation: Operation) -> Operation:
+        def answer(request: dict[str, Any]) -> Iterator[Answer]:
+            where = request["blob"]
+            return operation(request | {"blob": Blob(**where | {"path": Path(where["path"])})})
+
+        return answer
+
     operations = {"probe": probe, "header": header, "audio": audio, "frames": frames}
-    for line in source:
-        request = json.loads(line)
-        where = request["blob"]
-        request["blob"] = Blob(**where | {"path": Path(where["path"])})
-        began = time.process_time()
-        try:
-            for answer, payload in operations[request["op"]](request):
-                _send(sink, answer, payload)
-            _send(sink, {"done": True, "bytes": 0, "cpu": time.process_time() - began}, b"")
-        except SkipRecording as fault:
-            _send(sink, {"error": fault.reason, "detail": fault.detail, "bytes": 0}, b"")
-        except MemoryError:
-            _send(sink, {"error": SkipReason.TOO_LARGE, "detail": "out of the worker's memory limit", "bytes": 0}, b"")
-        except (av.error.FFmpegError, OSError, ValueError, IndexError, RuntimeError) as error:
-            # What libraries raise on damaged files; a bug here would show as the same reason on every file.
-            detail = f"{type(error).__name__}: {error}"
-            _send(sink, {"error": SkipReason.UNREADABLE, "detail": detail, "bytes": 0}, b"")
-
-
-def _send(sink: BinaryIO, header: dict[str, Any], payload: bytes) -> None:
-    sink.write(json.dumps(header).encode() + b"\n")
-    sink.write(payload)
-    sink.flush()
-
-
-def _limit_process(memory_bytes: int) -> None:
-    """Bound the memory, and leave no process behind."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    die_with_parent()
-    leave_interrupts_to_parent()
+    serve(
+        {name: about_blob(operation) for name, operation in operations.items()},
+        source,
+        sink,
+        faults=(av.error.FFmpegError,),
+    )
 
 
 if __name__ == "__main__":
-    _limit_process(int(sys.argv[1]))
+    limit_process(int(sys.argv[1]))
     av.logging.set_level(av.logging.PANIC)
     if decord is not None:
         decord.logging.set_level(decord.logging.QUIET)
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve_media(sys.stdin.buffer, sys.stdout.buffer)

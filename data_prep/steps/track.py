@@ -1,11 +1,11 @@
-"""Step 2, track: where in the picture the face is, as one place per person and recording.
+"""Step 5, track: where in the picture the face is, as one place per person and recording.
 
 The place does not follow the head: nods, leans and shifts of posture are what models learn, and a crop that moves along
 takes them away. Cameras of two-person recordings stand still; how far the face strays from the place is recorded, so
 that recordings in which it does not fit can be told.
 
-Boxes come from the data set where it has any. Keypoints are COCO-WholeBody's 133 (Jin et al. 2020, arXiv:2007.11858),
-of which 68 are the face.
+Boxes come from the data set where it has any, else from a detector where one is configured (``media/faces.py``).
+Keypoints are COCO-WholeBody's 133 (Jin et al. 2020, arXiv:2007.11858), of which 68 are the face.
 
     N video frames of the source
 """
@@ -29,6 +29,8 @@ _MIN_CONFIDENCE = 0.3
 _HEAD_OF_BODY = 0.2
 """Height of a face as a share of its body's box, where only that is known."""
 _MIN_FRAMES = 10
+_MIN_SHARE_DETECTED = 0.25
+"""Of the pictures in which a detector looked; what it sees in fewer may be a portrait on the wall."""
 MAX_MEMBER_BYTES = 1 << 30
 """An array that announces more is refused before it is read."""
 
@@ -47,7 +49,8 @@ class Face:
     stray: float
     """Ninetieth percentile of its distance from the centre, in heights of the face."""
     origin: str
-    """``keypoints``, ``box`` (of the body), or ``none``: nothing is known, the whole picture is used."""
+    """``keypoints``, ``box`` (of the body), ``mediapipe`` (a detector's), or ``none``: nothing is known, the whole
+    picture is used."""
 
 
 NOWHERE = Face(x=0.5, y=0.5, height=1.0, share=0.0, stray=0.0, origin="none")
@@ -66,19 +69,33 @@ def find_face(features: Blob | None, *, width: int, height: int) -> Face:
         if place is None:
             continue
         frames, centre_N2, height_N = place
-        if len(height_N) < _MIN_FRAMES:
-            continue
-        middle_2, typical = np.median(centre_N2, axis=0), float(np.median(height_N))
-        stray_N = np.linalg.norm(centre_N2 - middle_2, axis=1) / typical
-        return Face(
-            x=float(middle_2[0] / width),
-            y=float(middle_2[1] / height),
-            height=typical / height,
-            share=len(height_N) / frames,
-            stray=float(np.percentile(stray_N, 90)),
-            origin=origin,
-        )
+        if len(height_N) >= _MIN_FRAMES:
+            return _face(centre_N2, height_N, frames=frames, width=width, height=height, origin=origin)
     return NOWHERE
+
+
+def place_of(box_R4: np.ndarray, *, width: int, height: int) -> Face:
+    """The face's place by a detector's boxes in ``R`` pictures (left, top, width and height in shares of the picture,
+    zeros where there is none), or ``NOWHERE`` if it was found in too few of them."""
+    box_n4 = box_R4[box_R4[:, 3] > 0] * (width, height, width, height)
+    if len(box_n4) < max(1.0, _MIN_SHARE_DETECTED * len(box_R4)):
+        return NOWHERE
+    centre_n2 = box_n4[:, :2] + box_n4[:, 2:] / 2
+    return _face(centre_n2, box_n4[:, 3], frames=len(box_R4), width=width, height=height, origin="mediapipe")
+
+
+def _face(centre_n2: np.ndarray, height_n: np.ndarray, *, frames: int, width: int, height: int, origin: str) -> Face:
+    """The typical place of a face found in ``n`` of ``frames``; centres and heights in pixels."""
+    middle_2, typical = np.median(centre_n2, axis=0), float(np.median(height_n))
+    stray_n = np.linalg.norm(centre_n2 - middle_2, axis=1) / typical
+    return Face(
+        x=float(middle_2[0] / width),
+        y=float(middle_2[1] / height),
+        height=typical / height,
+        share=len(height_n) / frames,
+        stray=float(np.percentile(stray_n, 90)),
+        origin=origin,
+    )
 
 
 def read_arrays(features: Blob, names: tuple[str, ...]) -> dict[str, np.ndarray]:
