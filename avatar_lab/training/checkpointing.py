@@ -11,10 +11,10 @@ import hashlib
 import json
 import logging
 import os
-import pickle
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -82,7 +82,7 @@ class CheckpointStore:
                 log.info("resuming from %s", folder)
                 try:
                     return torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
-                except pickle.UnpicklingError as error:
+                except UnpicklingError as error:
                     raise ValueError(
                         f"{folder / 'state.pt'} holds more than tensors and plain values and is refused "
                         f"(weights_only; nothing of it was run): {str(error).splitlines()[-1]}"

@@ -26,9 +26,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_names() -> None:
     assert chosen_steps(None, score_only=False) is None
     assert chosen_steps(STEPS, score_only=False) is None
-    assert chosen_steps(None, score_only=True) == {*ANNOTATING, "sheet"}  # the report draws
-    assert chosen_steps(["track", "probe"], score_only=False) == {"probe", "track"}
-    assert chosen_steps(["events"], score_only=False) == {"probe", "track", "events"}  # brings along what it needs
+    assert chosen_steps(None, score_only=True) == set(ANNOTATING)
+    assert chosen_steps(["sync", "probe"], score_only=False) == {"probe", "sync"}
+    assert chosen_steps(["voice"], score_only=False) == {"probe", "sync", "voice"}  # brings along what it needs
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,9 @@ def test_steps_are_known_in_the_order_in_which_they_run(recordings: Path, tmp_pa
     (recording,) = PairedFiles(root=recordings).recordings()
     with Pipeline(Settings(layout=Layout(), work=tmp_path), FakeAudio(), FakeVideo()) as pipeline:
         outcome = pipeline.prepare(recording)
-    assert tuple(outcome.keys) == STEPS
-    assert set(outcome.costs) == {*STEPS, "digests"}
+    run_steps = tuple(step for step in STEPS if step != "augment")  # which the settings do not ask for
+    assert tuple(outcome.keys) == run_steps
+    assert set(outcome.costs) == {*run_steps, "digests"}
     encode = outcome.costs["encode"]
     assert 0 < encode.core < 10 * encode.wall
     assert encode.decode > 0
