@@ -1,5 +1,7 @@
 """What a codec must offer. Offline and streaming are the same call: pass the returned state to go on.
 
+``tests/codec/conformance.py`` holds every codec to it.
+
 B batch   S samples   A audio tokens   K codebooks   P video frames   F video latents   H, W, C latent grid
 """
 
@@ -45,7 +47,8 @@ class VideoSpec:
 
 
 State = Any
-"""Opaque streaming state of one direction of one codec; ``None`` starts cold."""
+"""Opaque streaming state of one direction of one codec; ``None`` starts cold. A value: going on from it leaves it as it
+was, so that a stream may go on from one state in several ways."""
 
 
 class AudioCodec(Protocol):
@@ -78,7 +81,8 @@ class VideoCodec(Protocol):
     def encode(self, frames_BPHWC: Tensor, state: State = None) -> tuple[Tensor, State]:
         """uint8 RGB frames, whole latents long, to latents (B, F, H, W, C).
 
-        A cold start (``state=None``) behaves as if the first frame had stood still before.
+        A cold start (``state=None``) behaves as if the first frame had stood still before, for as long as the codec can
+        know without encoding that past (one frame at least); ``VideoSpec.warm_latents`` says when it no longer matters.
 
         Raises:
             ValueError: the number of frames is not a multiple of ``frames_per_latent``, or the size is wrong.

@@ -62,8 +62,9 @@ def test_folders_without_a_codec_are_refused(tmp_path: Path) -> None:
 
 
 def test_hub_ids_are_read_from_the_local_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub = pytest.importorskip("huggingface_hub", reason="needs the extra: pip install 'avatar-lab[codecs]'")
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    reason = "needs the extra: pip install 'avatar-lab[codecs]'"
+    constants = pytest.importorskip("huggingface_hub.constants", reason=reason)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     repository, commit = tmp_path / "models--some--codec", "c" * 40
     for source in ("some/codec", "no valid id at all!"):
         with pytest.raises(ValueError, match=r"neither a folder nor in the local hub cache.*hf download"):
