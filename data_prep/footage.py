@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.data.schema import SIDES
@@ -115,10 +116,11 @@ def take_pictures(
     if footage.recording.audio_only:
         return pictures.no_pictures(video_codec)
     arrays = {}
+    moving = [found.tables[name] for name in ("events", "given_events") if name in found.tables]
     for side in SIDES:
         grid_frames_R = pictures.neutral_frames(
             [tuple(span) for span in found.arrays[f"{side}.speech"].tolist()],
-            found.tables.get("given_events"),
+            pa.concat_tables(moving),
             side=side,
             fps=float(footage.layout.fps),
             frames=footage.clock.frames,

@@ -17,7 +17,7 @@ from data_prep.media.faces import FaceFinder
 from data_prep.meter import Cost, Meter
 from data_prep.selection import Enough
 from data_prep.settings import Settings, check_codecs
-from data_prep.steps import augment, bleed, encode, events, pictures, probe, sync, track, voice
+from data_prep.steps import augment, bleed, encode, events, motion, pictures, probe, sync, track, voice
 from data_prep.steps.crop import Crop
 from data_prep.steps.runner import NotStored, StepRunner
 from data_prep.steps.store import TRANSIENT, StepResult
@@ -109,7 +109,8 @@ class Pipeline:
             footage, sound_grid = footage.moved(shift), sound_grid | {"shift": shift}
         speech = self._voice(footage, sound_grid, media_files)
         framings = self._framings(footage)
-        found = self._events(footage, speech, shift, files)
+        moved = self._motion(footage, framings, sound_grid, media_files)
+        found = self._events(footage, speech, moved, shift, files)
         self._encode(footage, found, framings, sound_grid, media_files)
 
     def _probe(self, recording: Recording, media_files: dict[str, str]) -> StepResult:
@@ -189,15 +190,43 @@ class Pipeline:
         )
         return {side: self._settings.crops.at(track.Face(**tracked.values[side]), **sizes[side]) for side in SIDES}
 
+    def _motion(
+        self,
+        footage: Footage,
+        framings: dict[str, tuple[Crop, ...]],
+        grid: dict[str, object],
+        media_files: dict[str, str],
+    ) -> StepResult | None:
+        """Curves of head and face, where a reader is configured and there are pictures."""
+        reader, brought = self._settings.motion, footage.recording.sides
+        if reader is None or not framings:
+            return None
+        features = {s: files.features for s, files in brought.items() if files.features is not None}
+        return self._runner.step(
+            "motion",
+            motion.VERSION,
+            grid | {"reader": reader.identity(), "crops": {s: asdict(crops[0]) for s, crops in framings.items()}},
+            media_files | {f"{side}.features": self._runner.digest(blob) for side, blob in features.items()},
+            lambda: motion.read_motion(footage, reader, framings),
+        )
+
     def _events(
-        self, footage: Footage, speech: StepResult, shift: dict[str, float], files: dict[str, str]
+        self,
+        footage: Footage,
+        speech: StepResult,
+        moved: StepResult | None,
+        shift: dict[str, float],
+        files: dict[str, str],
     ) -> StepResult:
-        recording, layout = footage.recording, footage.layout
+        recording, layout, reader = footage.recording, footage.layout, self._settings.motion
+        params: dict[str, object] = {"interaction": recording.interaction}
         said = {role: digest for role, digest in files.items() if role.endswith("notes") or role == "events"}
+        if moved is not None and reader is not None:
+            params |= {"visible": asdict(reader.rules), "motion": self._runner.keys["motion"]}
         return self._runner.step(
             "events",
             events.VERSION,
-            {"interaction": recording.interaction},
+            params,
             said | {"voice": self._runner.keys["voice"]},
             lambda: events.find_events(
                 {side: voice.as_segments(speech.arrays[f"{side}.speech"]) for side in SIDES},
@@ -206,6 +235,7 @@ class Pipeline:
                 given=recording.events,
                 notes={side: files.notes for side, files in recording.sides.items() if files.notes is not None},
                 shift=shift,
+                visible=[] if moved is None or reader is None else motion.visible_events(moved, reader, footage),
             ),
         )
 

@@ -41,6 +41,7 @@ from data_prep.splits import assign_splits
 from data_prep.steps.augment import AugmentRule
 from data_prep.steps.bleed import BleedRule
 from data_prep.steps.crop import Crops
+from data_prep.steps.motion import MotionReader
 from data_prep.steps.store import StepStore
 from data_prep.steps.sync import SyncRule
 from data_prep.work_folder import alone, beside_others
@@ -69,6 +70,7 @@ def prepare(
     bleed: BleedRule | None = None,
     faces: MediapipeFaces | None = None,
     crops: Crops | None = None,
+    motion: MotionReader | None = None,
     max_mismatch: float = 1.0,
     min_seconds: float = 10.0,
     chunk_seconds: float = 8.0,
@@ -108,6 +110,7 @@ def prepare(
         bleed=bleed or BleedRule(),
         faces=faces,
         crops=crops or Crops(),
+        motion=motion,
         max_mismatch=max_mismatch,
         min_seconds=min_seconds,
         chunk_seconds=chunk_seconds,

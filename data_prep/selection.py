@@ -12,7 +12,7 @@ from avatar_lab.construct import nearest
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
-STEPS = ("probe", "sync", "voice", "bleed", "track", "events", "encode", "augment", "pictures")
+STEPS = ("probe", "sync", "voice", "bleed", "track", "motion", "events", "encode", "augment", "pictures")
 """In the order in which ``pipeline.py`` runs them; each may need those before it. ``augment`` is passed over where the
 configuration has none."""
 ANNOTATING = STEPS[: STEPS.index("encode")]

@@ -13,6 +13,7 @@ from data_prep.media.faces import MediapipeFaces
 from data_prep.steps.augment import AugmentRule
 from data_prep.steps.bleed import BleedRule
 from data_prep.steps.crop import Crops
+from data_prep.steps.motion import MotionReader
 from data_prep.steps.sync import SyncRule
 
 
@@ -29,6 +30,8 @@ class Settings:
     faces: MediapipeFaces | None = None
     """Looks for faces where the data set does not say where they are; ``None``: the whole picture is used then."""
     crops: Crops = field(default_factory=Crops)
+    motion: MotionReader | None = None
+    """Reads curves of head and face, in which visible events are found."""
     max_mismatch: float = 1.0
     """Largest difference in length between the four streams of an interaction, in seconds."""
     min_seconds: float = 10.0

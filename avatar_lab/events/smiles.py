@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avatar_lab.event_types import Event, EventType
-from avatar_lab.events.segments import runs
+from avatar_lab.events.excursions import excursions, smoothed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,25 +34,21 @@ def detect_smiles(
     rule = rule or SmileRule()
     if len(smile_P) == 0:
         return []
-    width = max(1, round(rule.smooth_seconds * float(fps)))
-    padded = np.pad(np.asarray(smile_P, np.float64), (width // 2, (width - 1) // 2), mode="edge")
-    smooth_P = np.convolve(padded, np.full(width, 1 / width), mode="valid")
+    smooth_P = smoothed(smile_P, frames=round(rule.smooth_seconds * float(fps)))
     rise_P = smooth_P - np.percentile(smooth_P, rule.rest_percentile)
     events = []
-    for start, end in runs(rise_P > rule.off):
-        strength = float(rise_P[start:end].max())
-        if strength > rule.on and (end - start) / float(fps) >= rule.min_seconds:
-            onset = _onset(rise_P, start, end, rule) / float(fps)
-            events.append(
-                Event(
-                    interaction=interaction,
-                    side=side,
-                    type=EventType.SMILE,
-                    start=onset,
-                    end=end / float(fps),
-                    strength=strength,
-                )
+    min_frames = rule.min_seconds * float(fps)
+    for start, end, strength in excursions(rise_P, on=rule.on, off=rule.off, min_frames=min_frames):
+        events.append(
+            Event(
+                interaction=interaction,
+                side=side,
+                type=EventType.SMILE,
+                start=_onset(rise_P, start, end, rule) / float(fps),
+                end=end / float(fps),
+                strength=strength,
             )
+        )
     return events
 
 

@@ -1,4 +1,4 @@
-"""Step 3, encode: both participants through the audio and video codec, as one batch of two, chunk by chunk.
+"""Step 8, encode: both participants through the audio and video codec, as one batch of two, chunk by chunk.
 
 The encoders run on from the first frame to the last, as they do in a live session; a chunk is only a limit on memory.
 

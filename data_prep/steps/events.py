@@ -1,12 +1,15 @@
-"""Step 6, events: turns and vocal reactions by the detectors' rules, the same for every source.
+"""Step 7, events: turns and vocal reactions by the detectors' rules, the same for every source.
 
-The source's own log is stored beside what the detectors find. Only laughs are taken from it, since the energy of a
-laugh is that of speech; where there is a transcript instead, short voice in which nobody wrote down a word counts as a
-vocal reaction.
+The source's own log is stored beside what the detectors find. Visible events are found where there are curves of motion
+(``motion.py``); what the log knows about a kind of them goes before what was found. Laughs are taken from it, since the
+energy of a laugh is that of speech; where there is a transcript instead, short voice in which nobody wrote down a word
+counts as a vocal reaction.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import pyarrow.parquet as pq
 
 from avatar_lab.data.schema import SIDES
 from avatar_lab.event_types import Event, EventType, from_table, to_table
+from avatar_lab.events.battery import durations
 from avatar_lab.events.reactions import inter_pausal_units, overlapping_ipus, wordless_ipus
 from avatar_lab.events.segments import Segment, covered_seconds, merge_close, overlap, total
 from avatar_lab.events.turns import TurnTaking, find_turns, speech_shares, turn_events
@@ -28,7 +32,8 @@ from data_prep.steps.voice import as_array
 VERSION = 3
 VOCAL = frozenset({EventType.BACKCHANNEL, EventType.LAUGH, EventType.TURN_START})
 VISIBLE = frozenset({EventType.NOD, EventType.SMILE, EventType.LEAN})
-"""Onsets that the window sampler weighs: vocal ones as detected, visible ones as far as the source knows them."""
+"""Onsets that the window sampler weighs: vocal ones as detected, visible ones as the source knows them or, kinds of
+which it says nothing, as found."""
 
 
 def find_events(
@@ -39,11 +44,13 @@ def find_events(
     given: Path | None,
     notes: dict[str, Notes],
     shift: dict[str, float] | None = None,
+    visible: Sequence[Event] = (),
 ) -> StepResult:
     """Events of one interaction of ``seconds`` in which the sides speak as ``speech`` says.
 
     Args:
         shift: seconds by which a side was moved on the media clock; what was noted on its file moves along.
+        visible: events found in curves of motion.
 
     Tables: ``events`` (found), ``given_events`` (where the source has any). Arrays: ``<side>.speech`` and
     ``<side>.script`` segments (n, 2) in seconds, ``<side>.reactions`` onsets and ``<side>.listening`` percent per
@@ -62,23 +69,28 @@ def find_events(
         words = said[side].words if side in said else None
         reactions[side] = overlapping_ipus(ipus, laughs[side]) + (wordless_ipus(ipus, words) if words else [])
     floor = find_turns(speech["a"], speech["b"], vocal_reactions=reactions)
-    events = turn_events(floor, interaction=interaction)
+    events = turn_events(floor, interaction=interaction) + list(visible)
     for side in SIDES:
         for kind, spans in ((EventType.BACKCHANNEL, floor.backchannels[side]), (EventType.LAUGH, laughs[side])):
             events += [Event(interaction=interaction, side=side, type=kind, start=s, end=e) for s, e in spans]
     events = [replace(event, event_id=index) for index, event in enumerate(sorted(events, key=lambda e: e.start))]
+    logged = {event.type for event in given_events}
+    known = given_events + [event for event in visible if event.type not in logged]
     arrays: dict[str, np.ndarray] = {}
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
         arrays[f"{side}.speech"] = as_array(speech[side])
         arrays[f"{side}.script"] = as_array(floor.script(side))
         onsets = [e.start for e in events if e.side == side and e.type in VOCAL]
-        onsets += [e.start for e in given_events if e.side == side and e.type in VISIBLE]
+        onsets += [e.start for e in known if e.side == side and e.type in VISIBLE]
         arrays[f"{side}.reactions"] = _per_second(onsets, seconds)
         arrays[f"{side}.listening"] = _listening(floor, side, other, seconds)
     tables = {"events": to_table(events)}
     if given is not None:
         tables["given_events"] = to_table(given_events)
-    figures = _figures(floor, laughs, seconds) | {"voice_agreement": _agreement(speech, said)}
+    figures = _figures(floor, laughs, seconds) | {
+        "voice_agreement": _agreement(speech, said),
+        "visible": {side: dict(Counter(str(e.type) for e in visible if e.side == side)) for side in SIDES},
+    }
     return StepResult(values=figures, arrays=arrays, tables=tables)
 
 
@@ -137,6 +149,7 @@ def _listening(floor: TurnTaking, side: str, other: str, seconds: float) -> np.n
 def _figures(floor: TurnTaking, laughs: dict[str, list[Segment]], seconds: float) -> dict[str, Any]:
     return {
         "seconds": seconds,
+        "lengths": {kind: [round(each, 3) for each in found] for kind, found in durations(floor.ipus).items()},
         "shares": speech_shares(floor, seconds=seconds),
         "turns": len(floor.turns),
         "floor_transfer_offsets": [round(transfer.offset, 3) for transfer in floor.transfers],

@@ -1,7 +1,8 @@
-"""Step 4, pictures: a few neutral moments of each person, each encoded alone, as reference pictures.
+"""Step 9, pictures: a few neutral moments of each person, each encoded alone, as reference pictures.
 
-Neutral means: silent by the detectors, and not blinking, smiling, nodding or looking away by the source's own log where
-it has one. One picture per equal part of the conversation, so that one from outside any training window is at hand.
+Neutral means: silent by the detectors, and not blinking, smiling, nodding or looking away by them or by the source's
+own log, where either knows. One picture per equal part of the conversation, so that one from outside any training
+window is at hand.
 
     P frames   R pictures   H, W, C latent grid, channels
 """
@@ -28,11 +29,11 @@ _MARGIN = 0.16
 
 
 def neutral_frames(
-    speech: list[Segment], given_events: pa.Table | None, *, side: str, fps: float, frames: int, pictures: int
+    speech: list[Segment], known_events: pa.Table | None, *, side: str, fps: float, frames: int, pictures: int
 ) -> np.ndarray:
     """Frame of each picture on the layout's grid, (R,) int32, increasing: the first neutral one of each part, else a
     silent one, else the middle of the part."""
-    busy = [] if given_events is None else [e for e in from_table(given_events) if e.side == side]
+    busy = [] if known_events is None else [e for e in from_table(known_events) if e.side == side]
     moving = _touched([(e.start, e.end) for e in busy if e.type in _DISTURBING], fps=fps, frames=frames)
     talking = _touched(speech, fps=fps, frames=frames)
     chosen = []

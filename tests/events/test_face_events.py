@@ -3,8 +3,11 @@ import pytest
 
 from avatar_lab.event_types import EventType
 from avatar_lab.events.blinks import detect_blinks
+from avatar_lab.events.gaze import detect_gaze_away
+from avatar_lab.events.leans import detect_leans
 from avatar_lab.events.nods import NodRule, detect_nods
 from avatar_lab.events.smiles import detect_smiles
+from avatar_lab.events.visible import detect_visible
 
 SECONDS = 30.0
 
@@ -84,3 +87,47 @@ def test_blinks_are_counted_and_closed_eyes_are_not() -> None:
     assert len(found) == len(starts)
     np.testing.assert_allclose([e.start for e in found], starts, atol=0.06)
     assert detect_blinks(np.zeros(0), 25.0) == []
+
+
+def _plateau(time: np.ndarray, start: float, seconds: float, *, rise: float = 0.5) -> np.ndarray:
+    """From 0 to 1 within ``rise`` seconds, and back after ``seconds``."""
+    return np.clip((time - start) / rise, 0, 1) - np.clip((time - start - seconds) / rise, 0, 1)
+
+
+@pytest.mark.parametrize("posture", [-0.3, 0.0, 0.2])
+def test_leans_are_approaches_that_last(posture: float) -> None:
+    time = _time(25.0)
+    curve = posture + 0.02 * np.random.default_rng(2).standard_normal(len(time))
+    curve = curve + 0.6 * (_plateau(time, 4.0, 2.5) + _plateau(time, 15.0, 2.0)) - 0.6 * _plateau(time, 21.0, 3.0)
+    curve = curve + 0.6 * _plateau(time, 10.0, 0.2, rise=0.1)
+    found = detect_leans(curve, 25.0, interaction="d0", side="b")
+    np.testing.assert_allclose([e.start for e in found], [4.1, 15.1], atol=0.25)
+    assert all(e.type is EventType.LEAN and 0.5 < e.strength < 0.7 for e in found)
+    assert detect_leans(np.zeros(0), 25.0) == []
+    assert detect_leans(np.full(200, 0.9), 25.0) == []
+
+
+def test_looks_away_depart_from_the_usual_direction() -> None:
+    time = _time(25.0)
+    gaze = np.stack([np.full(len(time), 0.3), np.full(len(time), -0.1)], axis=1)
+    gaze += 0.03 * np.random.default_rng(3).standard_normal(gaze.shape)
+    gaze[:, 0] += 0.7 * _plateau(time, 5.0, 1.5, rise=0.08)
+    gaze[:, 1] -= 0.6 * _plateau(time, 12.0, 0.6, rise=0.08)
+    gaze[(time > 20.0) & (time < 20.06), 0] += 0.9
+    found = detect_gaze_away(gaze, 25.0)
+    np.testing.assert_allclose([e.start for e in found], [5.0, 12.0], atol=0.08)
+    np.testing.assert_allclose([e.end - e.start for e in found], [1.5, 0.6], atol=0.15)
+    assert detect_gaze_away(np.zeros((0, 2)), 25.0) == []
+
+
+def test_what_is_unknown_is_no_event_and_hides_none() -> None:
+    """Blocks that nobody read, as zeros or as NaN, do not move the head; nods beside them are found."""
+    time = _time(25.0)
+    pitch = 20.0 + sum(_nod(time, start, hertz=3.0, cycles=2, degrees=10.0) for start in (3.0, 9.0, 22.0))
+    pitch[200:320] = np.nan  # from 8.0 s to 12.8 s
+    found = detect_visible({"pitch": pitch}, 25.0, interaction="d", side="a")
+    np.testing.assert_allclose([e.start for e in found], [3.0, 22.0], atol=0.06)
+    mostly = np.where(time < 18.0, np.nan, pitch)
+    assert detect_visible({"pitch": mostly}, 25.0, interaction="d", side="a") == []
+    assert detect_visible({}, 25.0, interaction="d", side="a") == []
+    assert detect_visible({"pitch": np.full(50, np.nan)}, 25.0, interaction="d", side="a") == []
