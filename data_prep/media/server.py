@@ -174,7 +174,9 @@ def _decord_agrees(request: dict[str, Any]) -> bool:
     if decord is None or request["backend"] == "pyav":
         return False
     try:
-        return len(decord.VideoReader(request["blob"].url, num_threads=1)) == request["total"]
+        reader = decord.VideoReader(request["blob"].url, num_threads=1)
+        reader[0]  # there are picture sizes that it opens and then cannot convert
+        return len(reader) == request["total"]
     except decord.DECORDError:
         return False
 

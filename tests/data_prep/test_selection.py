@@ -8,7 +8,7 @@ import pytest
 
 from avatar_lab.layout import Layout
 from data_prep.pipeline import Pipeline
-from data_prep.selection import ANNOTATING, STEPS, chosen_steps
+from data_prep.selection import ANNOTATING, OPTIONAL, STEPS, chosen_steps
 from data_prep.settings import Settings
 from data_prep.sources.paired_files import PairedFiles
 from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
@@ -48,7 +48,7 @@ def test_steps_are_known_in_the_order_in_which_they_run(recordings: Path, tmp_pa
     (recording,) = PairedFiles(root=recordings).recordings()
     with Pipeline(Settings(layout=Layout(), work=tmp_path), FakeAudio(), FakeVideo()) as pipeline:
         outcome = pipeline.prepare(recording)
-    run_steps = tuple(step for step in STEPS if step != "augment")  # which the settings do not ask for
+    run_steps = tuple(step for step in STEPS if step not in OPTIONAL)
     assert tuple(outcome.keys) == run_steps
     assert set(outcome.costs) == {*run_steps, "digests"}
     encode = outcome.costs["encode"]
@@ -63,7 +63,7 @@ def test_a_part_is_run_and_the_rest_goes_on_from_there(recordings: Path, tmp_pat
     assert {path.name for path in work.iterdir() if path.is_dir()} == {"probe"}
     assert not out.exists()
     assert run(recordings, out, score_only=True) is None
-    assert {path.name for path in work.iterdir() if path.is_dir()} == {*ANNOTATING, "sheet"}  # the report draws
+    assert {path.name for path in work.iterdir() if path.is_dir()} == {*ANNOTATING, "sheet"} - {*OPTIONAL}  # the report draws
     assert "| backchannels |" in (out / "report.md").read_text()
     assert not (out / "dataset.json").exists()
     kept = {path: path.stat().st_mtime_ns for path in work.rglob("result.json")}
