@@ -30,6 +30,8 @@ from data_prep.manifest import NO_DAMAGE, Recording
 from data_prep.media.client import MediaLimits
 from data_prep.media.faces import MediapipeFaces
 from data_prep.pipeline import Prepared
+from data_prep.plan import make_plan
+from data_prep.plan_text import write_plan
 from data_prep.pool import LoadAudio, LoadVideo, outcomes
 from data_prep.progress import Tally, followed
 from data_prep.report import Throughput, write_report
@@ -44,6 +46,7 @@ from data_prep.steps.crop import Crops
 from data_prep.steps.motion import MotionReader
 from data_prep.steps.store import StepStore
 from data_prep.steps.sync import SyncRule
+from data_prep.timed_sample import SampleRule
 from data_prep.work_folder import alone, beside_others
 
 log = logging.getLogger(__name__)
@@ -79,6 +82,8 @@ def prepare(
     steps: Sequence[str] | None = None,
     score_only: bool = False,
     augment: AugmentRule | None = None,
+    plan: bool = False,
+    plan_sample: SampleRule | None = None,
 ) -> DatasetInfo | None:
     """Prepare every recording of ``source`` into the data set ``out``; ``None`` where the call writes no shards.
 
@@ -94,6 +99,8 @@ def prepare(
         steps: run only these and those before them; without the last step no shards are written.
         score_only: only the steps that need no codec, and the report.
         augment: encode each person once more as heard in live use, for training.
+        plan: say what all this would cost instead of doing it; a few recordings are prepared to be timed.
+        plan_sample: how many.
 
     Raises:
         ValueError: there is nothing to prepare, too much was skipped, or codecs and layout do not fit.
@@ -127,6 +134,20 @@ def prepare(
     split_of = assign_splits(recordings, shares, allow_leakage=allow_leakage)
     store = StepStore(work)
     started = time.monotonic()
+    if plan:
+        with beside_others(work):
+            planned = make_plan(
+                recordings,
+                settings=settings,
+                load_audio=audio_codec,
+                load_video=video_codec,
+                workers=workers,
+                share=share,
+                rule=plan_sample or SampleRule(),
+                max_shard_bytes=max_shard_bytes,
+            )
+        write_plan(work, planned)
+        return None
     if share.index is not None:
         own = share.of(recordings)
         with beside_others(work):

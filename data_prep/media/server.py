@@ -55,7 +55,7 @@ def header(request: dict[str, Any]) -> Iterator[Answer]:
     """Length and picture size as the container announces them; no packet is read for it."""
     blob = request["blob"]
     _refuse_missing(blob)
-    with _opened(blob.url) as container:
+    with _opened(blob.url, probesize="65536", analyzeduration="1") as container:  # a wav file would be read far
         seconds = None if container.duration is None else container.duration / av.time_base
         facts: dict[str, Any] = {"seconds": seconds, "video": None}
         for stream in container.streams.video[:1]:
@@ -103,8 +103,8 @@ def frames(request: dict[str, Any]) -> Iterator[Answer]:
         yield header, chunk.tobytes()
 
 
-def _opened(url: str) -> Any:
-    return av.open(url, options={"format_whitelist": _FORMATS, "protocol_whitelist": _PROTOCOLS})
+def _opened(url: str, **options: str) -> Any:
+    return av.open(url, options={"format_whitelist": _FORMATS, "protocol_whitelist": _PROTOCOLS, **options})
 
 
 def _refuse_missing(blob: Blob) -> None:
