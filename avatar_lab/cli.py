@@ -9,6 +9,7 @@ import sys
 COMMANDS = {
     "render": ("avatar_lab.render", "recordings of the embedded world, to try everything on"),
     "prepare": ("data_prep.prepare", "recordings of two people -> shards and a report"),
+    "inspect": ("avatar_lab.inspect_sample", "play one prepared sample back as mp4, with its events"),
     "train": ("avatar_lab.train", "one training stage (Hydra: experiment=..., key=value, --cfg job, --multirun)"),
     "evaluate": ("avatar_lab.evaluate", "checkpoints and reference agents -> measurements and report"),
     "stream": ("avatar_lab.stream", "run a checkpoint on a recording as if live"),

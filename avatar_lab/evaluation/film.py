@@ -8,6 +8,7 @@ plays them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,24 +34,42 @@ def write_side_by_side(path: Path, user: Media, avatar: Media, layout: Layout, *
     samples = round(frames * layout.sample_rate / layout.fps)
     pictures_PHWC = side_by_side(user.video_PHWC[:frames], avatar.video_PHWC[:frames])
     sound_2S = mix(user.audio_S[:samples], avatar.audio_S[:samples])
+    height, width = enlarged_size(pictures_PHWC.shape[1], pictures_PHWC.shape[2])
+    enlarged = (enlarge(picture_HWC, height, width, "yuv420p") for picture_HWC in pictures_PHWC)
+    write_film(path, enlarged, sound_2S, layout.fps, sample_rate=layout.sample_rate, height=height, width=width)
+
+
+def write_film(
+    path: Path,
+    frames: Iterable[av.VideoFrame],
+    sound_2S: NDArray[np.float32],
+    fps: Fraction,
+    *,
+    sample_rate: int,
+    height: int,
+    width: int,
+) -> None:
+    """Write frames of even ``height`` and ``width`` with stereo sound as mp4; the file appears when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with av.open(str(partial), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        video = container.add_stream("libx264", rate=Fraction(layout.fps), options=VIDEO_OPTIONS)
-        video.height, video.width = enlarged_size(pictures_PHWC.shape[1], pictures_PHWC.shape[2])
-        video.pix_fmt = "yuv420p"
-        video.thread_count = 1
-        audio = container.add_stream("aac", rate=layout.sample_rate, layout="stereo")
-        for picture_HWC in pictures_PHWC:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture_HWC), format="rgb24")
-            enlarged = frame.reformat(video.width, video.height, "yuv420p", interpolation="LANCZOS")
-            container.mux(video.encode(enlarged))
+        video = container.add_stream("libx264", rate=Fraction(fps), options=VIDEO_OPTIONS)
+        video.height, video.width, video.pix_fmt, video.thread_count = height, width, "yuv420p", 1
+        audio = container.add_stream("aac", rate=sample_rate, layout="stereo")
+        for frame in frames:
+            container.mux(video.encode(frame))
         container.mux(video.encode(None))
         sound = av.AudioFrame.from_ndarray(sound_2S, format="fltp", layout="stereo")
-        sound.sample_rate, sound.pts = layout.sample_rate, 0
+        sound.sample_rate, sound.pts = sample_rate, 0
         container.mux(audio.encode(sound))
         container.mux(audio.encode(None))
     partial.replace(path)
+
+
+def enlarge(picture_HWC: NDArray[np.uint8], height: int, width: int, pixel_format: str) -> av.VideoFrame:
+    """A picture as a video frame of another size."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture_HWC), format="rgb24")
+    return frame.reformat(width, height, pixel_format, interpolation="LANCZOS")
 
 
 def side_by_side(left_PHWC: NDArray[np.uint8], right_PHWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
