@@ -25,6 +25,7 @@ from avatar_lab.data.schema import DatasetInfo
 from avatar_lab.events.vad import VadRule, VoiceDetector
 from avatar_lab.layout import Layout
 from data_prep import config
+from data_prep.existing import refuse_loss, refuse_other, stated, write_settings
 from data_prep.headers import weights_of
 from data_prep.manifest import NO_DAMAGE, Recording
 from data_prep.media.client import MediaLimits
@@ -84,6 +85,7 @@ def prepare(
     augment: AugmentRule | None = None,
     plan: bool = False,
     plan_sample: SampleRule | None = None,
+    overwrite: bool = False,
 ) -> DatasetInfo | None:
     """Prepare every recording of ``source`` into the data set ``out``; ``None`` where the call writes no shards.
 
@@ -101,9 +103,12 @@ def prepare(
         augment: encode each person once more as heard in live use, for training.
         plan: say what all this would cost instead of doing it; a few recordings are prepared to be timed.
         plan_sample: how many.
+        overwrite: replace a data set in ``out`` that was made with something else, or that has recordings which the new
+            one lacks.
 
     Raises:
-        ValueError: there is nothing to prepare, too much was skipped, or codecs and layout do not fit.
+        ValueError: there is nothing to prepare, too much was skipped, codecs and layout do not fit, or ``out`` holds
+            another data set.
     """
     out = Path(out)
     work = Path(work) if work is not None else out.with_name(out.name + ".work")
@@ -128,6 +133,9 @@ def prepare(
     shares = dict(splits) if splits else DEFAULT_SPLITS
     audio, video = audio_codec(), video_codec()
     check_codecs(layout, audio, video)
+    made_with = stated(settings, audio, video, splits=shares, allow_leakage=allow_leakage)
+    if not plan:
+        refuse_other(out, made_with, overwrite=overwrite)
     recordings = list(source.recordings())
     if not recordings:
         raise ValueError(f"source {source.name} has no recordings: check its folder and file name patterns")
@@ -172,6 +180,7 @@ def prepare(
             workers=workers,
         )
         ordered = [done[recording.interaction] for recording in recordings]
+        refuse_loss(out, entries, done, overwrite=overwrite)
         if settings.steps is None or "events" in settings.steps:
             write_report(
                 out,
@@ -196,6 +205,7 @@ def prepare(
             video_codec=video,
             max_shard_bytes=max_shard_bytes,
         )
+        write_settings(out, made_with)
         info = writer.write(entries)
     hours = sum(split["seconds"] for split in info.splits.values()) / 3600
     log.info("%s: %d interactions, %.3f hours; %d skipped", out, len(entries), hours, len(ordered) - len(entries))

@@ -202,7 +202,11 @@ def test_only_what_changed_is_computed_again(prepared: Path, recordings: Path, t
     assert info.content_hash == ShardReader(prepared).info.content_hash
     encoded = prepared.with_name("shards.work") / "encode"
     before = {path.name for path in encoded.iterdir()}
-    other = run(recordings, out, work=prepared.with_name("shards.work"), video_codec=_OtherVideo)
+    with pytest.raises(
+        ValueError, match=r"video_codec: fake_video fake-video -> fake_video other-video\): overwrite=true"
+    ):
+        run(recordings, out, work=prepared.with_name("shards.work"), video_codec=_OtherVideo)
+    other = run(recordings, out, work=prepared.with_name("shards.work"), video_codec=_OtherVideo, overwrite=True)
     assert len({path.name for path in encoded.iterdir()} - before) == 3
     assert other.content_hash != info.content_hash
     assert other.video_fingerprint == "other-video"
