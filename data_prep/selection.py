@@ -13,8 +13,8 @@ log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 STEPS = ("probe", "sync", "voice", "bleed", "track", "motion", "events", "encode", "augment", "pictures")
-"""In the order in which ``pipeline.py`` runs them; each may need those before it. ``OPTIONAL`` ones are passed over where
-the configuration has none."""
+"""In the order in which ``pipeline.py`` runs them; each may need those before it. ``OPTIONAL`` ones are passed over
+where the configuration has none."""
 OPTIONAL = ("motion", "augment")
 ANNOTATING = STEPS[: STEPS.index("encode")]
 """Steps that need no codec."""

@@ -63,7 +63,8 @@ def test_a_part_is_run_and_the_rest_goes_on_from_there(recordings: Path, tmp_pat
     assert {path.name for path in work.iterdir() if path.is_dir()} == {"probe"}
     assert not out.exists()
     assert run(recordings, out, score_only=True) is None
-    assert {path.name for path in work.iterdir() if path.is_dir()} == {*ANNOTATING, "sheet"} - {*OPTIONAL}  # the report draws
+    annotated = {*ANNOTATING, "sheet"} - {*OPTIONAL}  # sheets are the report's
+    assert {path.name for path in work.iterdir() if path.is_dir()} == annotated
     assert "| backchannels |" in (out / "report.md").read_text()
     assert not (out / "dataset.json").exists()
     kept = {path: path.stat().st_mtime_ns for path in work.rglob("result.json")}
