@@ -10,7 +10,8 @@ import torch
 from safetensors import safe_open
 
 from avatar_lab.codec.mimi import Mimi
-from tests.codec.conformance import SOUND, AudioSubject, assert_close
+from tests.codec.audio_promises import AudioSubject
+from tests.codec.comparison import SOUND, assert_close
 from tests.codec.tiny_networks import mimi_folder, mimi_network
 
 pytestmark = pytest.mark.ci

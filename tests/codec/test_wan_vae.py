@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from avatar_lab.codec.wan_vae import WanVae
-from tests.codec.conformance import VideoSubject, assert_close
+from tests.codec.comparison import assert_close
 from tests.codec.tiny_networks import wan_folder, wan_network
+from tests.codec.video_promises import VideoSubject
 
 pytestmark = pytest.mark.ci
 
