@@ -192,16 +192,29 @@ def _watched(
     for step in count(start):
         try:
             batch = next(batches)
-        except RuntimeError as error:
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            reason = _reason(error, workers)
             for worker in workers:
                 with suppress(RuntimeError):  # torch reports the first one's end too, from a signal handler
                     worker.kill()
                     worker.join()
             raise RuntimeError(
-                f"no batch for step {step} ({error}); it holds {content(step)}: check that these files can be read, "
+                f"no batch for step {step} ({reason}); it holds {content(step)}: check that these files can be read, "
                 "and that there is enough memory"
             ) from error
         yield batch
+
+
+def _reason(error: Exception, workers: set[BaseProcess]) -> str:
+    """What ended the batches; a worker that dies while it hands one over only shows as a broken connection."""
+    if isinstance(error, RuntimeError):
+        return str(error)
+    for worker in workers:
+        with suppress(RuntimeError):
+            worker.join(0.5)
+    ended = {worker.pid: worker.exitcode for worker in workers if worker.exitcode}
+    killed = [f"worker {pid} was killed by signal {-code}" for pid, code in ended.items() if code < 0]
+    return ", ".join(killed) or f"the connection to a worker broke: {error!r}"
 
 
 def _as_is(batch: Any) -> Any:

@@ -8,18 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from itertools import islice
-from multiprocessing import active_children
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import pytest
 import webdataset as wds
 
-from avatar_lab.data.dataset import DyadData
+from avatar_lab.data.dataset import DyadData, _watched
 from avatar_lab.data.schema import read_info
 from avatar_lab.data.shards import ShardReader
 from avatar_lab.data.streaming import DyadStream
 from avatar_lab.layout import Layout
+from avatar_lab.tensors import DyadBatch
 from tests.data.conftest import LENGTHS
 from tests.data.small_dataset import write_dataset
 
@@ -155,6 +157,21 @@ def test_row_18_killed_worker_ends_the_process_without_orphans(dataset: Path) ->
     assert "killed by signal" in done.stderr
     assert time.monotonic() - started < 60  # start of the interpreter included
     assert not [pid for pid in done.stdout.split() if Path(f"/proc/{pid}").exists()]
+
+
+def test_row_18_worker_killed_while_it_hands_over_a_batch() -> None:
+    workers = {get_context("spawn").Process(target=time.sleep, args=(1e6,)) for _ in range(2)}
+    for worker in workers:
+        worker.start()
+
+    def broken() -> Iterator[DyadBatch]:
+        os.kill(min(worker.pid for worker in workers), signal.SIGKILL)
+        raise ConnectionResetError("Connection reset by peer")
+        yield
+
+    with pytest.raises(RuntimeError, match=r"no batch for step 3 \(worker \d+ was killed by signal 9\); it holds x"):
+        next(_watched(broken(), workers, 3, lambda step: "x"))
+    assert not any(worker.is_alive() for worker in workers)
 
 
 def test_row_35_addresses_within_the_instance(dataset: Path) -> None:
