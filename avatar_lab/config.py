@@ -32,6 +32,21 @@ COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 """What composing a config may raise; :func:`sentence` says it in one line."""
 
 
+def known_keys(node: DictConfig, schema: type, title: str) -> dict[str, Any]:
+    """The node resolved to plain values, whose keys are fields of the dataclass ``schema``; ``title`` names it.
+
+    Raises:
+        ValueError: a key is unknown.
+    """
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    names = [field.name for field in fields(schema)]
+    for key in plain:
+        if key not in names:
+            raise ValueError(f"unknown config key {key!r}{nearest(str(key), names)}; {title} has {names}")
+    return {str(key): value for key, value in plain.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training run, resolved. Groups are plain dicts until ``construct.build`` makes objects of them."""
@@ -60,13 +75,7 @@ class RunConfig:
         Raises:
             ValueError: a top-level key is unknown or missing, or a group is not a mapping.
         """
-        values = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-        assert isinstance(values, dict)
-        plain = {str(key): value for key, value in values.items()}
-        names = [field.name for field in fields(cls)]
-        for key in plain:
-            if key not in names:
-                raise ValueError(f"unknown config key {key!r}{nearest(key, names)}; the top level has {names}")
+        plain = known_keys(node, cls, "the top level")
         required = [f.name for f in fields(cls) if f.default is not None and f.name != "dry_run"]
         missing = [name for name in required if name not in plain]
         if missing:

@@ -10,16 +10,16 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from avatar_lab.config import CONFIG_MODULE, run_task
+from avatar_lab.config import CONFIG_MODULE, known_keys, run_task
 from avatar_lab.construct import build, nearest
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.schema import file_sha256
@@ -83,13 +83,7 @@ class EvaluateConfig:
         Raises:
             ValueError: a key or an agent is unknown.
         """
-        plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-        assert isinstance(plain, dict)
-        names = [field.name for field in fields(cls)]
-        for key in plain:
-            if key not in names:
-                raise ValueError(f"unknown config key {key!r}{nearest(str(key), names)}; an evaluation has {names}")
-        config = cls(**{str(key): value for key, value in plain.items()})
+        config = cls(**known_keys(node, cls, "an evaluation"))
         for agent in config.agents:
             if agent not in AGENTS:
                 raise ValueError(f"unknown agent {agent!r}{nearest(agent, list(AGENTS))}; there are {list(AGENTS)}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ import hydra
 import numpy as np
 import pyarrow as pa
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
-from avatar_lab.config import CONFIG_MODULE, run_task
+from avatar_lab.config import CONFIG_MODULE, known_keys, run_task
 from avatar_lab.construct import build, nearest
 from avatar_lab.data.schema import SIDES, DatasetInfo, Interaction
 from avatar_lab.data.shards import ShardReader
@@ -58,13 +58,7 @@ class InspectConfig:
         Raises:
             ValueError: a key is unknown.
         """
-        plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-        assert isinstance(plain, dict)
-        names = [field.name for field in fields(cls)]
-        for key in plain:
-            if key not in names:
-                raise ValueError(f"unknown config key {key!r}{nearest(str(key), names)}; inspect has {names}")
-        return cls(**{str(key): value for key, value in plain.items()})
+        return cls(**known_keys(node, cls, "inspect"))
 
 
 def run(config: InspectConfig) -> None:

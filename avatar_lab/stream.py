@@ -6,19 +6,19 @@ Media goes in block by block, as from a camera and a microphone; the avatar's bl
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from avatar_lab.checkpoint import load_checkpoint
 from avatar_lab.codec.protocol import AudioCodec
-from avatar_lab.config import CONFIG_MODULE, run_task
-from avatar_lab.construct import build, nearest
+from avatar_lab.config import CONFIG_MODULE, known_keys, run_task
+from avatar_lab.construct import build
 from avatar_lab.data.windows import voice_start
 from avatar_lab.evaluation.film import write_side_by_side
 from avatar_lab.evaluation.latency import summarise_latency
@@ -56,13 +56,7 @@ class StreamConfig:
         Raises:
             ValueError: a key is unknown.
         """
-        plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-        assert isinstance(plain, dict)
-        names = [field.name for field in fields(cls)]
-        for key in plain:
-            if key not in names:
-                raise ValueError(f"unknown config key {key!r}{nearest(str(key), names)}; a stream has {names}")
-        return cls(**{str(key): value for key, value in plain.items()})
+        return cls(**known_keys(node, cls, "a stream"))
 
 
 def run(config: StreamConfig) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from data_prep.media.faces import FaceFinder
 from data_prep.steps import encode, pictures, track
 from data_prep.steps.clock import Clock, frames_on_grid
 from data_prep.steps.crop import Crop
+from data_prep.steps.probe import video_facts
 from data_prep.steps.sound import Sound
 from data_prep.steps.store import StepResult
 from data_prep.steps.track import Face
@@ -43,7 +43,7 @@ class Footage:
     def of(cls, recording: Recording, probed: StepResult, media: dict[str, MediaClient], layout: Layout) -> Footage:
         """Footage of a probed recording, nothing decoded yet."""
         clock = Clock.of(layout, probed.values["seconds"])
-        facts = {} if recording.audio_only else {side: _video_facts(probed, side) for side in SIDES}
+        facts = {} if recording.audio_only else {side: video_facts(probed, side) for side in SIDES}
         sound = Sound(recording, media, layout, clock)
         return cls(recording=recording, media=media, layout=layout, clock=clock, facts=facts, sound=sound)
 
@@ -131,9 +131,3 @@ def take_pictures(
         arrays[f"{side}.pictures"] = pictures.encode_pictures(pieces, video_codec, framings[side][0])
         arrays[f"{side}.picture_frames"] = grid_frames_R
     return StepResult(arrays=arrays)
-
-
-def _video_facts(probed: StepResult, side: str) -> VideoFacts:
-    plain = dict(probed.values[f"{side}.video"])
-    plain["fps"] = Fraction(plain["fps"])
-    return VideoFacts(pts_P=probed.arrays[f"{side}.pts"], **plain)

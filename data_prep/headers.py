@@ -82,7 +82,7 @@ class Headers:
             waiting = []
             for recording in recordings:
                 parts: dict[str, tuple[Blob, Future[dict[str, Any]] | None, str | None]] = {}
-                for role, blob in media_of(recording).items():
+                for role, blob in recording.media.items():
                     known = _recall(self._memory, blob)
                     parts[role] = (blob, pool.submit(read, blob) if known is None else None, known)
                 waiting.append((recording, parts))
@@ -100,11 +100,6 @@ class Headers:
         return dict(facts)
 
 
-def media_of(recording: Recording) -> dict[str, Blob]:
-    """Its sound and picture files by role."""
-    return {role: blob for role, blob in recording.files.items() if role.endswith((".video", ".audio"))}
-
-
 def weights_of(recordings: Sequence[Recording], work: Path) -> dict[str, float]:
     """What each recording counts in progress: its seconds where a plan has read all headers, else its bytes."""
     bytes_of = {recording.interaction: float(_bytes(recording)) for recording in recordings}
@@ -114,7 +109,7 @@ def weights_of(recordings: Sequence[Recording], work: Path) -> dict[str, float]:
     try:
         seconds: dict[str, float] = {}
         for recording in recordings:
-            found = {role: _recall(memory, blob) for role, blob in media_of(recording).items()}
+            found = {role: _recall(memory, blob) for role, blob in recording.media.items()}
             if recording.problem is None and None in found.values():
                 return bytes_of
             known = {role: json.loads(facts) for role, facts in found.items() if facts is not None}
@@ -149,7 +144,7 @@ def _recall(memory: FileMemory, blob: Blob) -> str | None:
 
 def _bytes(recording: Recording) -> int:
     total = 0
-    for blob in media_of(recording).values():
+    for blob in recording.media.values():
         with suppress(OSError):
             total += blob.stated_size()
     return total

@@ -93,6 +93,11 @@ class Recording:
     """Why it cannot be used, known before any file is opened."""
 
     @property
+    def media(self) -> dict[str, Blob]:
+        """Its sound and picture files by role."""
+        return {role: blob for role, blob in self.files.items() if role.endswith((".video", ".audio"))}
+
+    @property
     def files(self) -> dict[str, Blob]:
         """Every file of the interaction by role, in a fixed order."""
         found = {}

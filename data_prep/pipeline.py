@@ -93,7 +93,7 @@ class Pipeline:
         if recording.problem is not None:
             raise SkipRecording(*recording.problem)
         files = {role: self._runner.digest(blob) for role, blob in recording.files.items()}
-        media_files = {role: digest for role, digest in files.items() if role.endswith((".video", ".audio"))}
+        media_files = {role: files[role] for role in recording.media}
         probed = self._probe(recording, media_files)
         layout = self._settings.layout
         footage = Footage.of(recording, probed, self._media, layout)

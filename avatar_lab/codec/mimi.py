@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from avatar_lab.codebook import Codebook
 from avatar_lab.codec.pretrained import PretrainedFolder, library
-from avatar_lab.codec.protocol import AudioSpec, State
+from avatar_lab.codec.protocol import AudioSpec, State, refuse_partial_tokens
 
 OLDEST_TRANSFORMERS = (5, 24)
 _PIECE_TOKENS = 125
@@ -128,11 +128,7 @@ class Mimi:
         Raises:
             ValueError: the number of samples is not a multiple of a token.
         """
-        if wav_BS.ndim != 2 or wav_BS.shape[1] % self.samples_per_token:
-            raise ValueError(
-                f"encode needs (batch, samples) with whole tokens of {self.samples_per_token} samples, got "
-                f"{tuple(wav_BS.shape)}; pad or cut the waveform"
-            )
+        refuse_partial_tokens(wav_BS, self.samples_per_token)
         tokens = [wav_BS.new_zeros((len(wav_BS), 0, self.codebook.num_codebooks), dtype=torch.int64)]
         for piece_BS in wav_BS.split(_PIECE_TOKENS * self.samples_per_token, dim=1) if wav_BS.shape[1] else ():
             piece_BAK, state = self._encode_piece(piece_BS.to(self._device, torch.float32), state)

@@ -96,3 +96,27 @@ class VideoCodec(Protocol):
     def encode_picture(self, picture_BHWC: Tensor) -> Tensor:
         """uint8 RGB pictures to one latent (B, H, W, C), by an encoder state of its own."""
         ...
+
+
+def refuse_partial_tokens(wav_BS: Tensor, samples_per_token: int) -> None:
+    """What every ``AudioCodec.encode`` promises to refuse.
+
+    Raises:
+        ValueError: the number of samples is not a multiple of a token.
+    """
+    if wav_BS.ndim != 2 or wav_BS.shape[1] % samples_per_token:
+        raise ValueError(
+            f"encode needs (batch, samples) with whole tokens of {samples_per_token} samples, got "
+            f"{tuple(wav_BS.shape)}; pad or cut the waveform"
+        )
+
+
+def refuse_partial_latents(frames_BPHWC: Tensor, frames_per_latent: int) -> None:
+    """What every ``VideoCodec.encode`` promises to refuse.
+
+    Raises:
+        ValueError: there are no frames, or not whole latents of them.
+    """
+    count = frames_BPHWC.shape[1]
+    if count == 0 or count % frames_per_latent:
+        raise ValueError(f"{count} frames are not whole latents of {frames_per_latent} frames: pad or hold some back")

@@ -21,7 +21,7 @@ from torch.nn import functional
 from avatar_lab.codebook import Codebook
 from avatar_lab.codec.acoustic_features import AcousticFeatures
 from avatar_lab.codec.causal_conv import CausalConv, CausalStack
-from avatar_lab.codec.protocol import AudioSpec, State
+from avatar_lab.codec.protocol import AudioSpec, State, refuse_partial_tokens
 from avatar_lab.codec.vector_quantizer import ResidualVectorQuantizer
 from avatar_lab.codec.vocoder import Vocoder, VocoderState
 from avatar_lab.layout import Layout
@@ -139,11 +139,7 @@ class TinyAudio(ShippedNetwork):
         Raises:
             ValueError: the number of samples is not a multiple of a token.
         """
-        if wav_BS.ndim != 2 or wav_BS.shape[1] % self.samples_per_token:
-            raise ValueError(
-                f"encode needs (batch, samples) with whole tokens of {self.samples_per_token} samples, got "
-                f"{tuple(wav_BS.shape)}; pad or cut the waveform"
-            )
+        refuse_partial_tokens(wav_BS, self.samples_per_token)
         if state is None:
             state = self._encoder_start(wav_BS)
         wav_BS = torch.cat([state.wav_BS, wav_BS], dim=1)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from avatar_lab.codec.protocol import State, VideoSpec
+from avatar_lab.codec.protocol import State, VideoSpec, refuse_partial_latents
 from avatar_lab.codec.video_network import FrameDecoder, FrameEncoder
 from avatar_lab.weight_file import ShippedNetwork
 
@@ -192,10 +192,7 @@ class TinyVideo(ShippedNetwork):
             raise ValueError(
                 f"frames have shape {tuple(frames_BPHWC.shape)}; expected (batch, frames, {size}, {size}, 3)"
             )
-        if frames_BPHWC.shape[1] == 0 or frames_BPHWC.shape[1] % per:
-            raise ValueError(
-                f"{frames_BPHWC.shape[1]} frames are not whole latents of {per} frames: pad or hold some back"
-            )
+        refuse_partial_latents(frames_BPHWC, per)
         features_BFCHW, _ = self._features(frames_BPHWC, state)
         return self._mix(features_BFCHW), features_BFCHW[:, -1]
 

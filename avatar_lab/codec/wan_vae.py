@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from avatar_lab.codec.pretrained import PretrainedFolder, library
-from avatar_lab.codec.protocol import State, VideoSpec
+from avatar_lab.codec.protocol import State, VideoSpec, refuse_partial_latents
 
 OLDEST_DIFFUSERS = (0, 42)
 _COLOURS = 3
@@ -111,10 +111,7 @@ class WanVae:
         """uint8 frames to latents (B, F, H, W, C); see ``VideoCodec.encode`` and the head of this file."""
         self._check_frames(frames_BPHWC)
         per = self.spec.frames_per_latent
-        if frames_BPHWC.shape[1] == 0 or frames_BPHWC.shape[1] % per:
-            raise ValueError(
-                f"{frames_BPHWC.shape[1]} frames are not whole latents of {per} frames: pad or hold some back"
-            )
+        refuse_partial_latents(frames_BPHWC, per)
         if state is None:
             _, state = self._analyse(frames_BPHWC[:, :1], self._cold(self._network.encoder))
         latents = []

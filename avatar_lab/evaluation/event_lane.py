@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from avatar_lab.evaluation.plots import STYLE
+from avatar_lab.figure_style import STYLE
 
 Span = tuple[float, float]
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from avatar_lab.evaluation.agents import AGENTS
@@ -18,25 +15,9 @@ from avatar_lab.evaluation.estimates import AgentMetric
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.responses import CURVE_BIN, WINDOW, curve_bins
 from avatar_lab.evaluation.statistics import Array, mean_of, resample
+from avatar_lab.figure_style import STYLE, as_svg
 from avatar_lab.layout import MAX_REACTION_SECONDS
 
-STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "avatar_lab",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#999999",
-    "axes.labelcolor": "#444444",
-    "xtick.color": "#666666",
-    "ytick.color": "#666666",
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
 BAND_RESAMPLES = 1000
 MAX_CURVE_POINTS = 400
 
@@ -96,7 +77,7 @@ def forest_figure(cells: Sequence[AgentMetric], metrics: Sequence[str], agents: 
             ax.tick_params(axis="y", length=0)
             ax.spines["left"].set_visible(False)
             ax.set_title(METRICS[metric].title)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def response_figure(panels: Mapping[str, Sequence[ResponseCurve]], *, seed: int) -> str:
@@ -125,7 +106,7 @@ def response_figure(panels: Mapping[str, Sequence[ResponseCurve]], *, seed: int)
             ax.set_xlabel("seconds since the user's cue")
             ax.set_ylabel("excess onsets per second")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def latency_figure(block_ms: Array, reactions: Mapping[str, Array], *, budget_ms: float) -> str:
@@ -148,7 +129,7 @@ def latency_figure(block_ms: Array, reactions: Mapping[str, Array], *, budget_ms
         right.set_xlabel("seconds")
         right.set_ylabel("share of events")
         right.legend(loc="upper left")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def loss_figure(runs: Mapping[str, Mapping[str, tuple[Array, Array]]]) -> str:
@@ -164,7 +145,7 @@ def loss_figure(runs: Mapping[str, Mapping[str, tuple[Array, Array]]]) -> str:
             ax.set_title(name)
             ax.set_xlabel("step")
             ax.legend(loc="upper right", fontsize=6.5)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def _ecdf(ax: Axes, values: Array, colour: str, label: str | None) -> None:
@@ -181,11 +162,3 @@ def _figure(panels: int, *, columns: int, height: float) -> tuple[Figure, list[A
     for spare in axes[panels:]:
         spare.set_visible(False)
     return figure, axes[:panels]
-
-
-def _svg(figure: Figure) -> str:
-    """SVG element without the XML prologue, without a date, scaling with the page."""
-    buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

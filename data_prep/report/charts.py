@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from avatar_lab.events.human import Statistic, human_figures
+from avatar_lab.figure_style import STYLE, as_svg
 
-STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "avatar_lab",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#999999",
-    "axes.labelcolor": "#444444",
-    "xtick.color": "#666666",
-    "ytick.color": "#666666",
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
 SIDE_COLOURS = {"a": "#2a7f9e", "b": "#d1495b"}
 _FOUND, _PEOPLE = "#2a7f9e", "#c98b1b"
 _TIMES = (
@@ -65,7 +47,7 @@ def timing_figure(report: Mapping[str, Any]) -> str:
             ax.axvline(people[Statistic.P50].value, color=_PEOPLE, lw=1.6, label="people, median")
             ax.axvline(report[key]["p50"], color=_FOUND, lw=1.6, ls="--", label="here, median")
             ax.legend(loc="upper right")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def offsets_figure(report: Mapping[str, Any]) -> str:
@@ -81,7 +63,7 @@ def offsets_figure(report: Mapping[str, Any]) -> str:
                 said = "no figure" if report["steps"][step] else "not run"
                 ax.text(0.5, 0.5, said, color="#999999", ha="center", transform=ax.transAxes)
                 ax.set_yticks([])
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def hours_figure(report: Mapping[str, Any]) -> str:
@@ -105,7 +87,7 @@ def hours_figure(report: Mapping[str, Any]) -> str:
         ax.invert_yaxis()
         ax.set_xlabel("hours")
         figure.legend(loc="outside upper right", ncols=4)
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def rates_figure(report: Mapping[str, Any]) -> str:
@@ -125,7 +107,7 @@ def rates_figure(report: Mapping[str, Any]) -> str:
             more = f", the {len(names)} most frequent of {len(found)}" if len(found) > len(names) else ""
             ax.set_title(f"{title}{more}")
             ax.set_xlabel("streams")
-        return _svg(figure)
+        return as_svg(figure)
 
 
 def _bars(ax: Axes, histogram: Mapping[str, Any], *, title: str, unit: str) -> None:
@@ -147,11 +129,3 @@ def _figure(panels: int, *, columns: int, height: float) -> tuple[Figure, list[A
     for spare in axes[panels:]:
         spare.set_visible(False)
     return figure, axes[:panels]
-
-
-def _svg(figure: Figure) -> str:
-    """SVG element without prologue and date, scaling with the page."""
-    buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

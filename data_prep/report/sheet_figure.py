@@ -12,7 +12,8 @@ from matplotlib.patches import Rectangle
 
 from avatar_lab.data.schema import SIDES
 from avatar_lab.event_types import Event, EventType
-from data_prep.report.charts import SIDE_COLOURS, STYLE
+from avatar_lab.figure_style import STYLE
+from data_prep.report.charts import SIDE_COLOURS
 from data_prep.report.sheets import Sheet, Strip
 
 _WIDTH, _LEFT, _RIGHT, _TITLE, _AXIS, _LANE = 10.0, 0.5, 0.1, 0.3, 0.32, 0.34

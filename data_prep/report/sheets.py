@@ -12,7 +12,6 @@ import heapq
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from hashlib import sha256
 
 import numpy as np
@@ -22,10 +21,11 @@ from avatar_lab.data.schema import SIDES
 from avatar_lab.event_types import Event, from_table
 from data_prep.blob import Blob
 from data_prep.manifest import SkipRecording
-from data_prep.media.client import MediaClient, MediaLimits, VideoFacts
+from data_prep.media.client import MediaClient, MediaLimits
 from data_prep.report.reading import VISIBLE, results_of
 from data_prep.shard import Entry
 from data_prep.steps.crop import Crop, Crops
+from data_prep.steps.probe import video_facts
 from data_prep.steps.store import StepResult, StepStore, step_key
 from data_prep.steps.track import Face
 
@@ -151,8 +151,7 @@ class _Decoder:
 
     def _decode(self, video: Blob, probed: StepResult, side: str, times_N: np.ndarray) -> np.ndarray:
         """Small pictures (N, H, W, 3)."""
-        plain = probed.values[f"{side}.video"]
-        facts = VideoFacts(pts_P=probed.arrays[f"{side}.pts"], **plain | {"fps": Fraction(plain["fps"])})
+        facts = video_facts(probed, side)
         index_N = np.clip(np.searchsorted(facts.pts_P, times_N, side="right") - 1, 0, len(facts.pts_P) - 1)
         size = {"height": self._rule.height, "width": max(1, round(self._rule.height * facts.width / facts.height))}
         pieces = self._media.frames(video, index_N, facts, chunk=len(index_N))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,13 @@ def probe(recording: Recording, media: MediaClient, *, max_mismatch: float, min_
     if seconds < min_seconds:
         raise SkipRecording(SkipReason.TOO_SHORT, f"{seconds:.2f} s < {min_seconds:g} s")
     return StepResult(values=values | {"seconds": seconds}, arrays=arrays)
+
+
+def video_facts(probed: StepResult, side: str) -> VideoFacts:
+    """What the probe stored of the pictures of ``side``."""
+    plain = dict(probed.values[f"{side}.video"])
+    plain["fps"] = Fraction(plain["fps"])
+    return VideoFacts(pts_P=probed.arrays[f"{side}.pts"], **plain)
 
 
 def _probe_side(files: SideFiles, media: MediaClient, *, audio_only: bool) -> tuple[VideoFacts | None, AudioFacts]:
