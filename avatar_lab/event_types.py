@@ -33,6 +33,27 @@ class EventType(StrEnum):
     BLINK = "blink"
     LEAN = "lean"
     GAZE_AWAY = "gaze_away"
+    # more of speech
+    CLOSING = "closing"
+    """The last stretch of a turn, lower and softer, from which its end can be projected."""
+    HESITATION = "hesitation"
+    """A filled pause ("uhm") that leads into a long silent one."""
+    INTERRUPTION = "interruption"
+    """A bid for the floor: speech begun in the middle of the other's turn; it succeeds if the other yields."""
+    BRIEF_INTERRUPTION = "brief_interruption"
+    """A few words into the other's hesitation, after which the floor is left to the other."""
+    YIELD = "yield"
+    """The moment at which one gives up the floor, or stops interrupting, for the other's sake."""
+    LIVELY = "lively"
+    """A stretch in which one's voice, where it sounds, is higher and louder by ``strength``."""
+    # more of face and body
+    HAND_RAISE = "hand_raise"
+    BROW_RAISE = "brow_raise"
+    # what is no behaviour at all
+    BACKGROUND = "background"
+    """Something in the room behind changes; means nothing."""
+    CAMERA_OFF = "camera_off"
+    MICROPHONE_OFF = "microphone_off"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,6 @@ from avatar_lab.layout import Layout
 from avatar_lab.tensors import DyadBatch
 from avatar_lab.world.agents import Performance, delayed_oracle, yoked
 from avatar_lab.world.dialogue import Dialogue
-from avatar_lab.world.graph import world_v1
 from avatar_lab.world.record import read_dialogue, render_person
 from avatar_lab.world.tracks import Tracks
 
@@ -121,4 +120,4 @@ class References:
             raise Unavailable(
                 f"{path.name} is not among the recordings; only the embedded world can be simulated again"
             )
-        return read_dialogue(path, world_v1(), self.layout)
+        return read_dialogue(path, self.layout)

@@ -26,9 +26,13 @@ class Candidate:
     strength: float = field(compare=False, default=1.0)
     cause: Event | None = field(compare=False, default=None)
     delay: float | None = field(compare=False, default=None)
+    after_end: bool = field(compare=False, default=False)
+    """The delay counts from the end of the cause, which must not change."""
     number: int | None = field(compare=False, default=None)
     """Place in a row of spontaneous events, or of turns."""
     forced: Intervention | None = field(compare=False, default=None)
+    after: Event | None = field(compare=False, default=None)
+    """For a start of a turn: the event of the partner's turn that it waits for."""
 
 
 def spontaneous(
@@ -57,20 +61,28 @@ def spontaneous(
     )
 
 
-def response(noise: Noise, *, edge: Edge, cue: Event, side: str, responsiveness: float) -> Candidate | None:
-    """What ``edge`` makes of ``cue``: the response of ``side``, or ``None`` where chance says no."""
+def response(
+    noise: Noise, *, edge: Edge, cue: Event, side: str, responsiveness: float, stretch: float = 1.0
+) -> Candidate | None:
+    """What ``edge`` makes of ``cue``: the response of ``side``, or ``None`` where chance says no.
+
+    Args:
+        responsiveness: factor on the probability, of the person.
+        stretch: factor on the delay, of the person.
+    """
     if edge.response is None or edge.delay is None:
         return None
     if noise.uniform(edge.name, cue.event_id, "happens") >= edge.probability * responsiveness:
         return None
-    delay = edge.delay.quantile(noise.uniform(edge.name, cue.event_id, "delay"))
+    delay = stretch * edge.delay.quantile(noise.uniform(edge.name, cue.event_id, "delay"))
     return Candidate(
         start=(cue.end if edge.after_end else cue.start) + delay,
         event_id=noise.event_id(edge.name, cue.event_id),
         side=side,
         type=edge.response,
         refractory=edge.refractory,
-        strength=edge.gain,
+        strength=edge.gain * (cue.strength if edge.graded else 1.0),
         cause=cue,
         delay=delay,
+        after_end=edge.after_end,
     )

@@ -1,6 +1,6 @@
 """Random clips of random people: the training data of the video codec and of the pixel reader.
 
-P frames   H, W, C picture   T face channels
+P frames   H, W, C picture (or C scene channels)   T face channels
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from avatar_lab.world.appearance import Appearance
 from avatar_lab.world.dialogue import SIDES
 from avatar_lab.world.face import render_face
 from avatar_lab.world.graph import world_v1
-from avatar_lab.world.random_motion import random_face_tracks
+from avatar_lab.world.random_motion import random_face_tracks, random_scene_tracks
 from avatar_lab.world.simulate import simulate
 
 WORLD_FPS = 25.0
@@ -34,6 +34,8 @@ class FaceClips(Dataset[dict[str, Tensor]]):
         size: pixels per side.
         still_share: share of clips in which nothing moves, as in a reference picture.
         conversation_share: share of clips that move as in a conversation, where small motions matter; else randomly.
+        scene_share: share of clips in which a hand may be raised and the light on the wall may change, as they do in
+            the calibrated world; the channels of the face do not tell.
 
     Raises:
         ValueError: a length is not positive, or conversations are asked for at a rate other than the world's.
@@ -49,6 +51,7 @@ class FaceClips(Dataset[dict[str, Tensor]]):
         size: int = 64,
         still_share: float = 0.1,
         conversation_share: float = 0.0,
+        scene_share: float = 0.0,
     ) -> None:
         if num_clips < 1 or num_frames < 1:
             raise ValueError(f"num_clips {num_clips} and num_frames {num_frames} must be at least 1")
@@ -57,6 +60,7 @@ class FaceClips(Dataset[dict[str, Tensor]]):
         self.num_clips, self.num_frames, self.fps = num_clips, num_frames, fps
         self.seed, self.size, self.still_share = seed, size, still_share
         self.conversation_share, self._graph = conversation_share, world_v1()
+        self.scene_share = scene_share
 
     def __len__(self) -> int:
         return self.num_clips
@@ -70,7 +74,10 @@ class FaceClips(Dataset[dict[str, Tensor]]):
         face_PT = self._conversation(rng) if conversing else random_face_tracks(rng, self.num_frames, self.fps)
         if rng.random() < self.still_share:
             face_PT = np.repeat(face_PT[:1], self.num_frames, axis=0)
-        frames_PHWC = render_face(person, face_PT, self.size)
+        scene_PC = None
+        if self.scene_share and rng.random() < self.scene_share:
+            scene_PC = random_scene_tracks(rng, self.num_frames, self.fps)
+        frames_PHWC = render_face(person, face_PT, self.size, scene_PC)
         return {"frames": torch.from_numpy(frames_PHWC), "face": torch.from_numpy(face_PT)}
 
     def _conversation(self, rng: np.random.Generator) -> np.ndarray:

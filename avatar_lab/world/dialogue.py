@@ -11,6 +11,7 @@ from avatar_lab.layout import Layout
 from avatar_lab.world.graph import Graph
 from avatar_lab.world.motion import build_tracks
 from avatar_lab.world.noise import Noise
+from avatar_lab.world.outages import Outages
 from avatar_lab.world.person import Person
 from avatar_lab.world.tracks import Tracks
 from avatar_lab.world.turns import Turn
@@ -37,6 +38,8 @@ class Dialogue:
     events: tuple[Event, ...]
     """Sorted by start."""
     turns: tuple[Turn, ...]
+    """By start; those of the two may overlap."""
+    outages: Outages
 
     def of(self, side: str, kind: EventType | None = None) -> list[Event]:
         """Events of one side, of one type if given."""
@@ -47,14 +50,19 @@ class Dialogue:
         """Motion and voice of both sides, computed on first use."""
         return {side: self.perform(side, self.of(side)) for side in SIDES}
 
-    def perform(self, side: str, events: Sequence[Event]) -> Tracks:
-        """Tracks of ``side`` with its own turns and the given ``events`` of face, head and vocal reactions."""
+    def perform(self, side: str, events: Sequence[Event], turns: Sequence[Turn] | None = None) -> Tracks:
+        """Tracks of ``side`` with the given ``events`` of face, head and vocal reactions, and with its own turns.
+
+        Args:
+            turns: other turns of that side instead.
+        """
         return build_tracks(
             person=self.persons[side],
             events=events,
-            turns=[turn for turn in self.turns if turn.side == side],
+            turns=[turn for turn in (self.turns if turns is None else turns) if turn.side == side],
             seconds=self.seconds,
             layout=self.layout,
             noise=self.noise,
+            logged=frozenset(behaviour.type for behaviour in self.graph.behaviours),
             mouth_gain=sum(edge.gain for edge in self.graph.from_cue(EventType.IPU) if edge.response is None),
         )

@@ -3,7 +3,7 @@
 Back to front: room, hair behind the head, clothes and neck, head with ears, nose, mouth, eyes, hair in front. Shapes
 are signed distances in head coordinates (``pose``); frames are painted in chunks so that arrays stay in cache.
 
-    T frames   N frames of a chunk   P face channels   H, W pixels
+    T frames   N frames of a chunk   P face channels   C scene channels   H, W pixels
 """
 
 from __future__ import annotations
@@ -14,19 +14,23 @@ from avatar_lab.world.appearance import Appearance
 from avatar_lab.world.canvas import UNITS, Canvas
 from avatar_lab.world.features import draw_eye, draw_mouth, draw_nose, tint
 from avatar_lab.world.pose import Pose
-from avatar_lab.world.tracks import FACE_CHANNELS
+from avatar_lab.world.props import draw_hand, draw_sunlight
+from avatar_lab.world.tracks import FACE_CHANNELS, SCENE_CHANNELS
 
 _CHUNK = 16
 _SHOULDER_Y = 50.5
 
 
-def render_face(appearance: Appearance, face_TP: np.ndarray, size: int = 64) -> np.ndarray:
-    """Frames (T, size, size, 3) uint8 of ``appearance`` moving as ``face_TP`` says.
+def render_face(
+    appearance: Appearance, face_TP: np.ndarray, size: int = 64, scene_TC: np.ndarray | None = None
+) -> np.ndarray:
+    """Frames (T, size, size, 3) uint8 of ``appearance`` moving as ``face_TP`` says, with hand and room by ``scene_TC``.
 
     Values outside a channel's range are clipped; every frame depends on its own row only.
 
     Raises:
-        ValueError: ``face_TP`` does not have one column per face channel, or holds NaN or infinity.
+        ValueError: ``face_TP`` does not have one column per face channel, or holds NaN or infinity, or ``scene_TC``
+            does not fit it.
     """
     if face_TP.ndim != 2 or face_TP.shape[1] != len(FACE_CHANNELS):
         raise ValueError(
@@ -34,16 +38,31 @@ def render_face(appearance: Appearance, face_TP: np.ndarray, size: int = 64) -> 
         )
     if not np.isfinite(face_TP).all():
         raise ValueError("face tracks hold NaN or infinity; repair the simulation that wrote them")
+    if scene_TC is not None and scene_TC.shape != (len(face_TP), len(SCENE_CHANNELS)):
+        raise ValueError(f"scene tracks have shape {scene_TC.shape}; expected {(len(face_TP), len(SCENE_CHANNELS))}")
     background_3HW = _room(appearance, size)
     frames = np.empty((len(face_TP), size, size, 3), np.uint8)
     for start in range(0, len(face_TP), _CHUNK):
         pose = Pose.from_tracks(face_TP[start : start + _CHUNK])
         canvas = Canvas(background_3HW, len(pose.x))
+        hand_N11, room_N11 = _scene(scene_TC, start)
+        if room_N11 is not None:
+            draw_sunlight(canvas, room_N11)
         _draw_hair_behind(canvas, pose, appearance)
         _draw_body(canvas, pose, appearance)
         _draw_head(canvas, pose, appearance)
+        if hand_N11 is not None:
+            draw_hand(canvas, hand_N11, appearance)
         canvas.to_uint8(frames[start : start + _CHUNK])
     return frames
+
+
+def _scene(scene_TC: np.ndarray | None, start: int) -> list[np.ndarray | None]:
+    """Each scene channel of a chunk, (N, 1, 1); ``None`` where it is at rest throughout."""
+    if scene_TC is None:
+        return [None] * len(SCENE_CHANNELS)
+    columns = np.clip(scene_TC[start : start + _CHUNK].T, 0, 1).astype(np.float32)
+    return [column[:, None, None] if column.any() else None for column in columns]
 
 
 def _room(person: Appearance, size: int) -> np.ndarray:

@@ -14,11 +14,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from avatar_lab.event_types import EventType
+from avatar_lab.world.effects import Effects
 from avatar_lab.world.law import Law
+from avatar_lab.world.outages import OutageLaws
+from avatar_lab.world.turn_laws import QUICKSTART, TurnLaws
+
+FLOOR_RESPONSES = (EventType.TURN_START, EventType.PAUSE, EventType.YIELD)
+"""Responses that change a turn; they have no row among the behaviours."""
 
 
 class Source(StrEnum):
@@ -55,6 +61,10 @@ class Edge:
     gain: float = 1.0
     """Factor on the strength of the response."""
     enabled: bool = True
+    while_speaking: bool = field(default=False, repr=False)
+    """The cue counts only while its person holds the floor: it could not be heard otherwise."""
+    graded: bool = field(default=False, repr=False)
+    """The response is as strong as the cue."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
@@ -72,11 +82,29 @@ class Behaviour:
     """Least distance of spontaneous events, and their distance from responses of the same type (seconds)."""
     duration: Law | None
     """``None``: as long as the sound that the voice makes of it."""
+    while_speaking: float = field(default=1.0, repr=False)
+    """Share of the spontaneous events that remain while the person has the floor ..."""
+    while_listening: float = field(default=1.0, repr=False)
+    """... and while it has not."""
+    duration_speaking: Law | None = field(default=None, repr=False)
+    """Where it differs while the person has the floor; such events end before the turn does."""
+    in_own_turn: bool = field(default=False, repr=False)
+    """A sound that may also be uttered in the middle of one's own speech."""
 
     @property
     def vocal(self) -> bool:
-        """Only uttered while the partner holds the floor."""
+        """A sound; only uttered while the partner holds the floor, unless ``in_own_turn``."""
         return self.duration is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Which world a graph is: what a recording must say to be simulated again."""
+
+    world: str
+    scenario: str
+    held_out: bool
+    """Whether its edges have the strengths that no training world has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +120,13 @@ class Graph:
     behaviours: tuple[Behaviour, ...]
     negative_controls: tuple[EventType, ...] = ()
     """Cue types that must change nothing in the partner."""
+    turns: TurnLaws = field(default=QUICKSTART, repr=False)
+    effects: Effects | None = field(default=None, repr=False)
+    """How dyads and persons differ; ``None``: by the temperaments of the persons only."""
+    outages: OutageLaws | None = field(default=None, repr=False)
+    """How often cameras and microphones are off; ``None``: never."""
+    origin: Origin | None = field(default=None, repr=False)
+    """By what name to find this graph again; ``None``: :func:`world_v1`."""
 
     def __post_init__(self) -> None:
         names = [edge.name for edge in self.edges]
@@ -99,7 +134,7 @@ class Graph:
         if len(set(names)) < len(names) or len(set(types)) < len(types):
             raise ValueError(f"edges {names} and behaviours {types} must each be unique")
         for edge in self.edges:
-            if edge.response is not None and edge.response not in (*types, EventType.TURN_START):
+            if edge.response is not None and edge.response not in (*types, *FLOOR_RESPONSES):
                 raise ValueError(
                     f"edge {edge.name!r} responds with {edge.response}, which has no row in behaviours {types}"
                 )
@@ -134,7 +169,15 @@ class Graph:
 
     def fingerprint(self) -> str:
         """First 16 hex digits of the sha256 over the table."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        text = repr(self) + _text(self) + "".join(map(_text, self.edges)) + "".join(map(_text, self.behaviours))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _text(row: Graph | Edge | Behaviour) -> str:
+    """Columns that a table may leave at their defaults: they say something only where it does not."""
+    given = [(column.name, getattr(row, column.name)) for column in fields(row) if not column.repr]
+    defaults = {column.name: column.default for column in fields(row)}
+    return "".join(f";{name}={value!r}" for name, value in given if value != defaults[name])
 
 
 def _reaction(

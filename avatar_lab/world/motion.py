@@ -18,6 +18,7 @@ from scipy.signal import lfilter
 
 from avatar_lab.event_types import Event, EventType
 from avatar_lab.layout import Layout
+from avatar_lab.world.gestures import add_gesture, rise, scene_track, swell
 from avatar_lab.world.noise import Noise
 from avatar_lab.world.person import Person
 from avatar_lab.world.speaking import voice_track
@@ -42,6 +43,8 @@ _BROW_SHARE = 0.4
 """Share of inter-pausal units that begin with raised brows."""
 _AVERT_SHARE = 0.6
 """Share of turns that begin with averted gaze (Ho 2015)."""
+_BY_SPEECH = {EventType.IPU: EventType.BROW_RAISE, EventType.TURN_START: EventType.GAZE_AWAY}
+"""Motion that speech brings along by itself, where it is no event of its own."""
 
 
 def build_tracks(
@@ -53,6 +56,7 @@ def build_tracks(
     layout: Layout,
     noise: Noise,
     mouth_gain: float,
+    logged: frozenset[EventType] = frozenset(),
 ) -> Tracks:
     """Tracks of ``person``, a pure function of the arguments; nothing depends on what comes later.
 
@@ -61,6 +65,7 @@ def build_tracks(
         turns: the person's own turns.
         noise: the conversation's.
         mouth_gain: strength of the edge from the person's voice to the mouth; 0 keeps it closed.
+        logged: types of behaviours that come as events; where brows and gaze are none, speech moves them by itself.
     """
     voice_RQ = voice_track(person.voice, turns=turns, events=events, seconds=seconds, noise=noise)
     num_frames = math.floor(Fraction(seconds).limit_denominator(1_000_000) * layout.fps)
@@ -74,45 +79,50 @@ def build_tracks(
         beats_T = _smooth_noise(own.generator("beat", channel), time_T, _BEAT_SECONDS)
         face[channel] += spread * np.minimum(1.6 * talk_T, 1) * beats_T
     for event in events:
-        _add_event(face, event, time_T, person.temperament.expressiveness, own)
+        if _BY_SPEECH.get(event.type) not in logged:
+            _add_event(face, event, time_T, person.temperament.expressiveness, own)
+        add_gesture(face, event, time_T, own)
     jaw_R, round_R = _mouth(person.voice, voice_RQ)
     face["jaw"] = np.clip(mouth_gain * _at_frames(jaw_R, time_T), 0, 1)
     face["mouth_round"] = np.clip(mouth_gain * _at_frames(round_R, time_T), 0, 1)
     for channel in ("smile", "brow", "blink"):
         face[channel] = np.clip(face[channel], 0, 1)
     face_TP = np.stack([face[channel] for channel in FACE_CHANNELS], axis=1)
-    return Tracks(face_TP.astype(np.float32), voice_RQ)
+    return Tracks(face_TP.astype(np.float32), voice_RQ, scene_track(events, time_T, own))
 
 
 def _add_event(face: dict[str, np.ndarray], event: Event, time_T: np.ndarray, strength: float, noise: Noise) -> None:
     since_T, length = time_T - event.start, event.end - event.start
     strength = strength * event.strength
     if event.type is EventType.NOD:
-        cycles = max(1, round(length * _NOD_HERTZ))
+        cycles = nod_cycles(length)
         phase_T = np.clip(since_T / max(length, 1e-3) * cycles, 0, cycles)
         size = np.clip(_NOD_DEGREES * strength, 8.0, 15.0)
         face["pitch"] += size * _NOD_DECLINE ** (phase_T - 0.5) * (1 - np.cos(2 * np.pi * phase_T)) / 2
     elif event.type is EventType.SMILE:
-        shape_T = _rise(since_T / _SMILE_ATTACK) * _rise((length - since_T) / _SMILE_RELEASE)
+        shape_T = rise(since_T / _SMILE_ATTACK) * rise((length - since_T) / _SMILE_RELEASE)
         face["smile"] = np.maximum(face["smile"], np.clip(0.85 * strength, 0.6, 1.0) * shape_T)
         face["brow"] += 0.12 * shape_T
     elif event.type is EventType.BLINK:
         phase_T = np.clip(since_T / length, 0, 1)
         face["blink"] = np.maximum(face["blink"], np.sin(np.pi * phase_T) ** 0.7)
     elif event.type is EventType.LAUGH:
-        swell_T = _swell(since_T / (length + 0.3))
+        swell_T = swell(since_T / (length + 0.3))
         face["pitch"] -= 3.0 * swell_T
         face["brow"] += 0.3 * swell_T
     elif event.type is EventType.IPU and noise.uniform("brow", event.event_id) < _BROW_SHARE:
         height = 0.3 + 0.3 * noise.uniform("brow_height", event.event_id)
-        face["brow"] += height * _swell(since_T / 0.7)
+        face["brow"] += height * swell(since_T / 0.7)
     elif event.type is EventType.TURN_START and noise.uniform("avert", event.event_id) < _AVERT_SHARE:
         sideways = 1.3 * noise.uniform("avert_where", event.event_id) - 0.65
-        away_T = _rise(since_T / 0.12) * _rise(
-            (0.6 + 0.6 * noise.uniform("avert_long", event.event_id) - since_T) / 0.12
-        )
+        away_T = rise(since_T / 0.12) * rise((0.6 + 0.6 * noise.uniform("avert_long", event.event_id) - since_T) / 0.12)
         face["gaze_x"] += sideways * away_T
         face["gaze_y"] -= 0.25 * away_T
+
+
+def nod_cycles(seconds: float) -> int:
+    """Down-and-up movements of a nod of that length."""
+    return max(1, round(seconds * _NOD_HERTZ))
 
 
 def _mouth(voice: Voice, voice_RQ: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -151,14 +161,3 @@ def _smooth_noise(rng: np.random.Generator, time_T: np.ndarray, spacing: float) 
     x = time_T / spacing - knot_T
     cubic = (-before + 3 * left - 3 * right + after) * x**3 + (2 * before - 5 * left + 4 * right - after) * x**2
     return 0.5 * (cubic + (right - before) * x + 2 * left)
-
-
-def _rise(x: np.ndarray) -> np.ndarray:
-    """Smooth step from 0 at 0 to 1 at 1."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
-
-
-def _swell(x: np.ndarray) -> np.ndarray:
-    """One smooth hump over (0, 1)."""
-    return np.sin(np.pi * np.clip(x, 0, 1)) ** 2

@@ -31,6 +31,8 @@ class Temperament:
     """Factor on the probability of each response."""
     expressiveness: float
     """Factor on the strength of nods and smiles."""
+    tempo: float = 1.0
+    """Factor on the silence before one's turns; slow people also wait for the end more often."""
 
     @classmethod
     def sample(cls, noise: Noise) -> Temperament:

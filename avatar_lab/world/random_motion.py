@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from avatar_lab.world.tracks import FACE_CHANNELS
+from avatar_lab.world.gestures import rise
+from avatar_lab.world.tracks import FACE_CHANNELS, SCENE_CHANNELS
 
 _SWAY = {"yaw": 26.0, "pitch": 14.0, "roll": 12.0, "lean": 1.0, "gaze_x": 1.0, "gaze_y": 1.0}
 """Slow symmetric channels and the amplitude at which they saturate."""
@@ -32,6 +33,16 @@ def random_face_tracks(rng: np.random.Generator, num_frames: int, fps: float) ->
     columns["pitch"] = columns["pitch"] + _nods(rng, seconds)
     columns["blink"] = _blinks(rng, seconds)
     return np.stack([columns[name] for name in FACE_CHANNELS], axis=1).astype(np.float32)
+
+
+def random_scene_tracks(rng: np.random.Generator, num_frames: int, fps: float) -> np.ndarray:
+    """Hand and room (num_frames, C) float32: each comes and goes at most once, and is there half of the time."""
+    seconds = (np.arange(num_frames) + 0.5) / fps
+    columns = []
+    for _ in SCENE_CHANNELS:
+        start, length, ramp = rng.uniform(-2.0, num_frames / fps), rng.uniform(1.2, 4.0), rng.uniform(0.3, 0.9)
+        columns.append(np.minimum(rise((seconds - start) / ramp), rise((start + length - seconds) / ramp)))
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _wave(rng: np.random.Generator, seconds: np.ndarray, rate: float) -> np.ndarray:

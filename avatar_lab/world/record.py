@@ -24,21 +24,26 @@ import numpy as np
 import pyarrow.parquet as pq
 import soundfile
 
-from avatar_lab.event_types import to_table
+from avatar_lab.event_types import EventType, to_table
 from avatar_lab.layout import Layout
 from avatar_lab.lifetime import die_with_parent, leave_interrupts_to_parent
 from avatar_lab.world.dialogue import SIDES, Dialogue
 from avatar_lab.world.face import render_face
 from avatar_lab.world.graph import Graph, world_v1
+from avatar_lab.world.outages import OUTAGES
 from avatar_lab.world.person import Person
+from avatar_lab.world.scenario import SCENARIOS, ScenarioName
 from avatar_lab.world.simulate import simulate
 from avatar_lab.world.tracks import VOICE_RATE, Tracks
 from avatar_lab.world.voice import synthesize
+from avatar_lab.world.worlds import recorded_world
 
 CONVERSATIONS_PER_SEED = 100_000
 """Conversations that one dataset seed owns; datasets of different seeds share nobody."""
 # a smile on a 64-pixel face must survive: at crf 14 the reader's R2 on smiles falls from .97 to .80, at 6 to .94
 _VIDEO_OPTIONS = {"crf": "5", "preset": "veryfast", "bf": "0", "threads": "1", "g": "50"}
+_DARK = 24
+"""Brightness of the picture of a camera that is off."""
 _AUDIO_OPTIONS = {"aac_coder": "fast", "b": "64k"}
 
 
@@ -48,7 +53,9 @@ def render_person(
     """Frames (P, H, W, C) uint8 and waveform (S,) float32 of the whole blocks that ``tracks`` fill, equally long."""
     seconds = min(float(len(tracks.face_TP) / layout.fps), len(tracks.voice_RQ) / VOICE_RATE)
     blocks = layout.num_blocks(seconds)
-    frames_PHWC = render_face(person.appearance, tracks.face_TP[: blocks * layout.frames_per_block])
+    used = slice(blocks * layout.frames_per_block)
+    scene_TC = None if tracks.scene_TC is None else tracks.scene_TC[used]
+    frames_PHWC = render_face(person.appearance, tracks.face_TP[used], scene_TC=scene_TC)
     wav_S = synthesize(person.voice, tracks.voice_RQ, layout.sample_rate, rng)
     return frames_PHWC, wav_S[: blocks * layout.samples_per_block]
 
@@ -98,6 +105,7 @@ def write_recording(dialogue: Dialogue, folder: Path, layout: Layout, *, sound_i
         person = dialogue.persons[side]
         rng = dialogue.noise.generator("sound", side)
         frames_PHWC, wav_S = render_person(person, dialogue.tracks[side], layout, rng)
+        _switch_off(dialogue, side, frames_PHWC, wav_S)
         write_video(paths[2 * i], frames_PHWC, layout, wav_S if sound_in_video else None)
         write_audio(paths[2 * i + 1], wav_S, layout)
     table = to_table(list(dialogue.events))
@@ -107,13 +115,17 @@ def write_recording(dialogue: Dialogue, folder: Path, layout: Layout, *, sound_i
     return paths
 
 
-def read_dialogue(path: Path, graph: Graph, layout: Layout) -> Dialogue:
+def read_dialogue(path: Path, layout: Layout, *, graph: Graph | None = None) -> Dialogue:
     """Simulate the conversation of a ``world.json`` again.
 
+    Args:
+        graph: the one that it was simulated with; default the one of the world that the file names.
+
     Raises:
-        ValueError: it was simulated with another graph or layout.
+        ValueError: it was simulated with another graph or layout, or in a world that this version does not know.
     """
     header = json.loads(path.read_text())
+    graph = recorded_world(header) if graph is None else graph
     dialogue = simulate(header["seed"], header["seconds"], graph=graph, held_out=header["held_out"], layout=layout)
     if _header(dialogue) != header:
         raise ValueError(
@@ -200,18 +212,55 @@ def _write_one(job: _Job, seed: int) -> str:
     return job.write(seed)
 
 
+def _switch_off(dialogue: Dialogue, side: str, frames_PHWC: np.ndarray, wav_S: np.ndarray) -> None:
+    """Make picture and sound dark and silent, in place, while camera and microphone are off."""
+    layout = dialogue.layout
+    for (who, kind), (start, end) in dialogue.outages.spans.items():
+        if who == side and kind is EventType.CAMERA_OFF:
+            frames_PHWC[round(start * layout.fps) : round(end * layout.fps)] = _DARK
+        elif who == side:
+            wav_S[round(start * layout.sample_rate) : round(end * layout.sample_rate)] = 0
+
+
 def _header(dialogue: Dialogue) -> dict[str, object]:
     layout = json.loads(json.dumps(dialogue.layout.to_dict()))
-    split = {"split": "test"} if dialogue.held_out else {}
-    return split | {
-        "interaction": dialogue.interaction,
-        "seed": dialogue.seed,
-        "seconds": dialogue.seconds,
-        "held_out": dialogue.held_out,
-        "graph": dialogue.graph.fingerprint(),
-        "num_events": len(dialogue.events),
-        "participants": {side: dialogue.persons[side].name for side in SIDES},
-        "layout": layout,
+    split: dict[str, object] = {"split": "test"} if dialogue.held_out else {}
+    return (
+        _world_of(dialogue)
+        | split
+        | {
+            "interaction": dialogue.interaction,
+            "seed": dialogue.seed,
+            "seconds": dialogue.seconds,
+            "held_out": dialogue.held_out,
+            "graph": dialogue.graph.fingerprint(),
+            "num_events": len(dialogue.events),
+            "participants": {side: dialogue.persons[side].name for side in SIDES},
+            "layout": layout,
+        }
+    )
+
+
+def _world_of(dialogue: Dialogue) -> dict[str, object]:
+    """Which world it is, who plays what, and where streams are off: [start, end] in seconds by side and stream."""
+    origin = dialogue.graph.origin
+    if origin is None:
+        return {}
+    off = {
+        side: {
+            kind: [list(dialogue.outages.spans[side, kind])]
+            for kind in OUTAGES
+            if (side, kind) in dialogue.outages.spans
+        }
+        for side in SIDES
+    }
+    roles = SCENARIOS[ScenarioName(origin.scenario)].roles
+    return {
+        "world": origin.world,
+        "scenario": origin.scenario,
+        "held_out_strengths": origin.held_out,
+        "roles": dict(zip(SIDES, roles, strict=True)),
+        "off": off,
     }
 
 

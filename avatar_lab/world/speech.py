@@ -78,6 +78,9 @@ _NASAL = _SONORANTS[0]
 _LAUGH_VOWEL = _Sound(0.85, 0.35, (700, 1450, 2550), 0.9, 0.09)
 _LAUGH_BREATH = _Sound(0.0, 0.55, (600, 1450, 2550), 0.35, 0.1)
 _PHRASE_SECONDS = 2.4
+_FILLER_VOWEL = 0.28
+"""Seconds of "uh" in an "uhm"."""
+_FADE_ROWS = 3
 _SMOOTHING = {VOICED: 0.8, NOISE: 0.6, FORMANT1: 2.0, FORMANT2: 2.4, FORMANT3: 2.4, ENERGY: 1.3}
 """Standard deviation of the smoothing kernel in rows."""
 _LOW_PITCH_DEPTH = 1.35
@@ -141,6 +144,25 @@ def laugh_rows(rng: np.random.Generator, voice: Voice) -> np.ndarray:
     ripple = 1.2 * np.cos(2 * np.pi * (np.arange(rows) / VOICE_RATE / period - 0.25))
     track[:, F0] = voice.f0 * 2 ** ((semitones + ripple) / 12)
     return track
+
+
+def filler_rows(rng: np.random.Generator, voice: Voice, seconds: float) -> np.ndarray:
+    """ "Uhm": a long neutral vowel at level pitch that closes to a nasal, and fades after ``seconds``."""
+    rows = _num_rows(seconds) + _FADE_ROWS
+    vowel = _Sound(1.0, 0.0, _VOWELS[-1].formants, 0.7, _FILLER_VOWEL)
+    longest = max(rows, _num_rows(2 * _FILLER_VOWEL))
+    sounds = [(vowel, vowel.seconds), (_NASAL, longest / VOICE_RATE)]
+    track = _render(voice, sounds, longest, smooth_strength=np.array([1.0, 1.1]))[:rows]
+    slope = -0.6 * np.arange(rows) / VOICE_RATE + rng.normal(0, 0.3)
+    track[:, F0] = voice.f0 * 2 ** ((slope - 0.3 * voice.f0_range) / 12)
+    # the fade comes after the end: where someone is cut short, what was said before stays as it was
+    track[-_FADE_ROWS:, ENERGY] *= np.linspace(1, 0, _FADE_ROWS)
+    return track
+
+
+def few_words_rows(rng: np.random.Generator, voice: Voice) -> np.ndarray:
+    """A short phrase, as one puts in while the other searches for a word."""
+    return speech_rows(rng, voice, float(rng.uniform(0.6, 1.2)), final_fall=True)
 
 
 def silence_rows(voice: Voice, seconds: float) -> np.ndarray:

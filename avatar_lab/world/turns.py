@@ -1,8 +1,8 @@
 """What a person does with the floor: phrases of speech, pauses between them, low pitch before pauses and elsewhere.
 
-A turn is planned when it starts, from noise named after its number. Interventions edit the plan without drawing
-anything new: phrases keep their planned sounds, and a forced pause mutes them, so nothing before an intervention can
-change. Pauses keep clear of the ends of a turn, so that a reaction is over before the floor changes hands.
+A turn is planned when it starts, from noise named after its number and by laws (``turn_laws``). What happens to it
+later (``turn_edits``) edits the plan without drawing anything new: phrases keep their planned sounds, and a pause mutes
+them, so nothing before an edit can change.
 """
 
 from __future__ import annotations
@@ -11,21 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from avatar_lab.event_types import EventType
-from avatar_lab.world.intervention import Intervention, forced, removed
-from avatar_lab.world.law import Law
 from avatar_lab.world.noise import Noise
+from avatar_lab.world.turn_laws import TurnLaws
 
-_TURN = Law(centre=7.8, spread=0.33, low=3.4, high=17.0, lognormal=True)
-_FIRST_CUE = Law(centre=1.9, spread=0.4, low=1.4, high=2.8)
-"""From the start of the turn to the first low pitch."""
-_NEXT_CUE = Law(centre=2.7, spread=0.7, low=2.3, high=4.8)
-"""From the end of one cue to the low pitch of the next: room for a stretch without any cue."""
-_LOW_PITCH = Law(centre=0.25, spread=0.06, low=0.15, high=0.35)
-_PAUSE = Law(centre=0.55, spread=0.22, low=0.35, high=0.9, lognormal=True)
-_LAST_CUE = 2.3
-"""Least time from the onset of a cue to the end of the turn."""
-_SHARE_WITHOUT_PAUSE = 0.15
-"""Share of low pitches that lead into no pause."""
+MIN_PAUSE = 0.2
+"""Silences shorter than this are part of an inter-pausal unit (seconds)."""
+
+_OPENING_WORDS = 0.3
+"""No turn closes earlier than this after its start (seconds)."""
 
 Span = tuple[float, float]
 
@@ -43,13 +36,18 @@ class Phrase:
 
 @dataclass(frozen=True, kw_only=True)
 class Cue:
-    """An invitation to react: low pitch, a pause, or the one leading into the other at ``onset``."""
+    """An invitation to react: low pitch, a filled pause, a pause, or the one leading into the other at ``onset``."""
 
     onset: float
     low_start: float | None
     low_id: int
     pause_end: float | None
     pause_id: int
+    short: bool = False
+    """The pause is planned shorter than ``MIN_PAUSE``: a catch of breath that no one takes for a pause."""
+    filler_start: float | None = None
+    """Where a filled pause that lasts until ``onset`` begins."""
+    filler_id: int = 0
 
     @property
     def end(self) -> float:
@@ -67,6 +65,10 @@ class Turn:
     cues: tuple[Cue, ...]
     phrases: tuple[Phrase, ...]
     """Planned speech. What is heard is edited by the spans below."""
+    closing_start: float | None = None
+    closing_id: int = 0
+    floor: bool = True
+    """Whether it holds the floor; an interruption to which no one yielded never did."""
     muted: tuple[Span, ...] = ()
     lowered: tuple[Span, ...] = ()
     raised: tuple[Span, ...] = ()
@@ -76,36 +78,103 @@ class Turn:
         units: list[tuple[int, Span]] = []
         begin, identity = self.start, noise.event_id("ipu", self.index)
         for cue in self.cues:
-            if cue.pause_end is not None:
+            if cue.pause_end is not None and not cue.short:
                 units.append((identity, (begin, cue.onset)))
                 begin, identity = cue.pause_end, noise.event_id("ipu", cue.pause_id)
         return [*units, (identity, (begin, self.end))] if begin < self.end else units
 
+    def entries(self, noise: Noise) -> list[Entry]:
+        """What of the turn stands in the log, but for its start: that has a cause."""
+        entries = [Entry(EventType.TURN, noise.event_id("turn", self.index), self.start, self.end)]
+        entries += [Entry(EventType.IPU, identity, *span, invites=True) for identity, span in self.units(noise)]
+        for cue in self.cues:
+            pauses = cue.pause_end is not None and not cue.short
+            if cue.low_start is not None:
+                entries.append(Entry(EventType.LOW_PITCH, cue.low_id, cue.low_start, cue.onset, invites=not pauses))
+            if cue.filler_start is not None:
+                entries.append(Entry(EventType.HESITATION, cue.filler_id, cue.filler_start, cue.onset, invites=True))
+            if cue.pause_end is not None and pauses:
+                entries.append(Entry(EventType.PAUSE, cue.pause_id, cue.onset, cue.pause_end, invites=True))
+        if self.closing_start is not None:
+            entries.append(Entry(EventType.CLOSING, self.closing_id, self.closing_start, self.end))
+        entries.append(Entry(EventType.TURN_END, noise.event_id("turn_end", self.index), self.end, self.end))
+        return entries
 
-def plan_turn(noise: Noise, *, side: str, index: int, start: float, talkativeness: float) -> Turn:
-    """Turn number ``index`` of a conversation as it would go without intervention; ``noise`` is the conversation's."""
+
+@dataclass(frozen=True)
+class Entry:
+    """An event of a turn; ``invites``: it sets off edges, of the partner or of the speaker's own face."""
+
+    type: EventType
+    event_id: int
+    start: float
+    end: float
+    invites: bool = False
+
+
+def plan_turn(
+    noise: Noise, *, laws: TurnLaws, side: str, index: int, start: float, talkativeness: float, at_least: float = 0.0
+) -> Turn:
+    """Turn number ``index`` of a conversation as it would go without intervention.
+
+    Args:
+        noise: the conversation's.
+        talkativeness: factor on the length.
+        at_least: seconds that it lasts, so that a turn begun in overlap outlasts the other one.
+    """
     noise = noise.within("turn", index)
-    end = start + talkativeness * _TURN.quantile(noise.uniform("length"))
+    end = start + max(talkativeness * laws.length.quantile(noise.uniform("length")), at_least)
+    closing = 0.0 if laws.closing is None else laws.closing.quantile(noise.uniform("closing"))
+    last = end - max(laws.last_cue, closing)
     cues: list[Cue] = []
-    low_start = start + _FIRST_CUE.quantile(noise.uniform("first"))
+    low_start = start + laws.first_cue.quantile(noise.uniform("first"))
     while True:
         number = len(cues)
-        onset = low_start + _LOW_PITCH.quantile(noise.uniform("low_pitch", number))
-        if onset > end - _LAST_CUE:
+        onset = low_start + laws.low_pitch.quantile(noise.uniform("low_pitch", number))
+        if onset > last:
             break
-        pauses = noise.uniform("pauses", number) > _SHARE_WITHOUT_PAUSE
-        pause_end = onset + _PAUSE.quantile(noise.uniform("pause", number)) if pauses else None
-        cue = Cue(
-            onset=onset,
-            low_start=low_start,
-            low_id=noise.event_id("low_pitch", number),
-            pause_end=pause_end,
-            pause_id=noise.event_id("pause", number),
-        )
+        cue = _plan_cue(noise, laws, number, low_start, onset)
+        if cue.end > end - max(0.5 * laws.last_cue, closing):
+            break
         cues.append(cue)
-        low_start = cue.end + _NEXT_CUE.quantile(noise.uniform("next", number))
+        low_start = cue.end + laws.next_cue.quantile(noise.uniform("next", number))
     return Turn(
-        side=side, index=index, start=start, end=end, cues=tuple(cues), phrases=_phrases(noise, start, end, cues)
+        side=side,
+        index=index,
+        start=start,
+        end=end,
+        cues=tuple(cues),
+        phrases=_phrases(noise, start, end, cues),
+        closing_start=max(end - closing, start + _OPENING_WORDS) if closing else None,
+        closing_id=noise.event_id("closing"),
+    )
+
+
+def _plan_cue(noise: Noise, laws: TurnLaws, number: int, low_start: float, onset: float) -> Cue:
+    pauses = noise.uniform("pauses", number) > laws.share_without_pause
+    seconds = laws.pause.quantile(noise.uniform("pause", number))
+    cue = Cue(
+        onset=onset,
+        low_start=low_start,
+        low_id=noise.event_id("low_pitch", number),
+        pause_end=onset + seconds if pauses else None,
+        pause_id=noise.event_id("pause", number),
+        short=seconds < MIN_PAUSE,
+    )
+    if not pauses:
+        return cue
+    if laws.share_without_low_pitch and noise.uniform("announced", number) < laws.share_without_low_pitch:
+        cue = replace(cue, low_start=None)
+    hesitations = laws.hesitations
+    if hesitations is None or noise.uniform("hesitates", number) >= hesitations.share:
+        return cue
+    return replace(
+        cue,
+        low_start=None,
+        pause_end=onset + hesitations.pause.quantile(noise.uniform("thinks", number)),
+        short=False,
+        filler_start=onset - hesitations.filler.quantile(noise.uniform("filler", number)),
+        filler_id=noise.event_id("filler", number),
     )
 
 
@@ -125,78 +194,3 @@ def _phrases(noise: Noise, start: float, end: float, cues: Sequence[Cue]) -> tup
             )
         )
     return tuple(phrases)
-
-
-def edit_turn(turn: Turn, noise: Noise, do: Sequence[Intervention]) -> tuple[Turn, list[Intervention]]:
-    """The turn as the interventions make it, and those of them that force something on it."""
-    used: list[Intervention] = []
-    for one in forced(do, turn.side, EventType.TURN_END, turn.start, turn.end)[:1]:
-        kept = tuple(
-            replace(cue, pause_end=None if cue.pause_end is None else min(cue.pause_end, one.start))
-            for cue in turn.cues
-            if cue.onset < one.start
-        )
-        turn = replace(turn, end=one.start, cues=kept, muted=(*turn.muted, (one.start, turn.end)))
-        used.append(one)
-    for cue in turn.cues:
-        if cue.low_start is not None and removed(do, turn.side, EventType.LOW_PITCH, cue.low_start):
-            turn = _swap(turn, cue, replace(cue, low_start=None))
-            turn = replace(turn, raised=(*turn.raised, (cue.low_start, cue.onset)))
-    for cue in turn.cues:
-        if cue.pause_end is not None and removed(do, turn.side, EventType.PAUSE, cue.onset):
-            bridge = Phrase(
-                event_id=noise.event_id("bridge", cue.pause_id),
-                start=cue.onset,
-                end=cue.pause_end,
-                low_pitch=(),
-                final_fall=False,
-            )
-            turn = replace(_swap(turn, cue, replace(cue, pause_end=None)), phrases=(*turn.phrases, bridge))
-    for one in forced(do, turn.side, EventType.LOW_PITCH, turn.start, turn.end):
-        cue = _forced_cue(noise, one, low_start=one.start, onset=min(one.end, turn.end), pause_end=None)
-        turn = replace(turn, cues=_sorted([*turn.cues, cue]), lowered=(*turn.lowered, (one.start, cue.onset)))
-        used.append(one)
-    for one in forced(do, turn.side, EventType.PAUSE, turn.start, turn.end):
-        turn = _force_pause(turn, noise, one)
-        used.append(one)
-    return turn, used
-
-
-def _force_pause(turn: Turn, noise: Noise, one: Intervention) -> Turn:
-    """Mute the plan from the start of the intervention; cues that fall into the silence become part of it."""
-    start, end = one.start, min(one.end, turn.end)
-    cues, absorbed = [], False
-    for cue in turn.cues:
-        if cue.pause_end is not None and cue.onset <= start < cue.pause_end:
-            cues.append(replace(cue, pause_end=max(cue.pause_end, end)))
-            absorbed = True
-        elif start <= cue.onset <= end:
-            end = max(end, cue.end)
-            if cue.low_start is not None and cue.low_start < start:
-                cues.append(replace(cue, onset=start, pause_end=None))
-        else:
-            cues.append(cue)
-    if not absorbed:
-        cues.append(_forced_cue(noise, one, low_start=None, onset=start, pause_end=end))
-    return replace(turn, cues=_sorted(cues), muted=(*turn.muted, (start, end)))
-
-
-def _forced_cue(
-    noise: Noise, one: Intervention, *, low_start: float | None, onset: float, pause_end: float | None
-) -> Cue:
-    name = ("do", one.side, f"{one.start:.6f}")
-    return Cue(
-        onset=onset,
-        low_start=low_start,
-        low_id=noise.event_id(*name, "low_pitch"),
-        pause_end=pause_end,
-        pause_id=noise.event_id(*name, "pause"),
-    )
-
-
-def _swap(turn: Turn, old: Cue, new: Cue) -> Turn:
-    return replace(turn, cues=tuple(new if cue is old else cue for cue in turn.cues))
-
-
-def _sorted(cues: Sequence[Cue]) -> tuple[Cue, ...]:
-    return tuple(sorted(cues, key=lambda cue: cue.onset))

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from avatar_lab.events.human import Statistic, human_figures
 from avatar_lab.figure_style import STYLE, as_svg
+from avatar_lab.human import Statistic, human_figures
 
 SIDE_COLOURS = {"a": "#2a7f9e", "b": "#d1495b"}
 _FOUND, _PEOPLE = "#2a7f9e", "#c98b1b"

@@ -1,4 +1,4 @@
-"""What was found beside what is known of people (``avatar_lab.events.human``)."""
+"""What was found beside what is known of people (``avatar_lab.human``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from avatar_lab.events.human import HUMAN_FIGURES, HumanFigure, Statistic
+from avatar_lab.human import HUMAN_FIGURES, HumanFigure, Statistic
 
 _SUMMARIES = {
     "floor-transfer offset": "floor_transfer_offset",

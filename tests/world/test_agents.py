@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from avatar_lab.event_types import EventType
 from avatar_lab.layout import Layout, Stream
-from avatar_lab.world.agents import Performance, delayed_oracle, frozen, oracle, yoked
+from avatar_lab.world.agents import Performance, delayed_oracle, frozen, mean_motion, oracle, random_clip, yoked
+from avatar_lab.world.calibrated import calibrated
 from avatar_lab.world.contingency import contingency
 from avatar_lab.world.dialogue import Dialogue, partner_of
 from avatar_lab.world.graph import world_v1
 from avatar_lab.world.record import render_person
 from avatar_lab.world.simulate import simulate
 from avatar_lab.world.spans import Spans
+from avatar_lab.world.tracks import VOICE_RATE
 
 SECONDS = 90.0
 SIDE = "a"
@@ -109,6 +112,71 @@ def test_the_delayed_oracle_waits_for_evidence(
             late += event.start > original.start
             moved += 1
     assert 0 < late < 0.5 * moved, "some answers come too early for a delayed avatar, most do not"
+
+
+@pytest.fixture(scope="module")
+def calibrated_dialogues() -> list[Dialogue]:
+    graph = replace(calibrated(), outages=None)
+    return [simulate(seed, 180.0, graph=graph, held_out=True) for seed in range(24)]
+
+
+def test_the_delayed_oracle_binds_in_the_calibrated_world(calibrated_dialogues: list[Dialogue]) -> None:
+    late: Counter[EventType] = Counter()
+    answered: Counter[EventType] = Counter()
+    for dialogue in calibrated_dialogues:
+        agent = delayed_oracle(dialogue, SIDE, LAYOUT)
+        truth = {event.event_id: event for event in dialogue.of(SIDE)}
+        theirs = {event.event_id for event in dialogue.of(partner_of(SIDE))}
+        for event in agent.events:
+            original = truth[event.event_id]
+            if event.cause_id in theirs and event.type is not EventType.TURN_START:
+                assert event.start >= original.start - 1e-9
+                answered[event.type] += 1
+                late[event.type] += event.start > original.start + 1e-9
+        starts = [event.start for event in agent.events if event.type is EventType.TURN_START]
+        assert starts == [event.start for event in dialogue.of(SIDE, EventType.TURN_START)], "its script is given"
+    for kind in (EventType.YIELD, EventType.BACKCHANNEL, EventType.NOD, EventType.SMILE, EventType.LAUGH):
+        assert answered[kind] >= 5
+        assert 0.1 < late[kind] / answered[kind] < 0.95, f"{kind}: some delays are shorter than the input's"
+
+
+def test_a_late_yield_goes_on_speaking_until_then(calibrated_dialogues: list[Dialogue]) -> None:
+    longer = 0
+    for dialogue in calibrated_dialogues:
+        agent = delayed_oracle(dialogue, SIDE, LAYOUT)
+        stops = {event.event_id: event.start for event in agent.events if event.type is EventType.YIELD}
+        for stop in dialogue.of(SIDE, EventType.YIELD):
+            ended = [turn for turn in dialogue.turns if turn.side == SIDE and turn.end == stop.start and turn.floor]
+            late = stops[stop.event_id] - stop.start
+            if not ended or late < 0.1:
+                continue
+            ends = [event.end for event in agent.events if event.type is EventType.TURN]
+            assert any(stop.start < end <= stop.start + late + 1e-9 for end in ends)
+            rows = slice(round(stop.start * VOICE_RATE) + 4, round((stop.start + late) * VOICE_RATE) - 4)
+            assert dialogue.tracks[SIDE].voice_RQ[rows, -1].max() < 0.02
+            longer += agent.tracks.voice_RQ[rows, -1].max() > 0.1
+    assert longer >= 3
+
+
+def test_agents_that_do_not_know_the_user(calibrated_dialogues: list[Dialogue]) -> None:
+    first, other = calibrated_dialogues[:2]
+    clip = random_clip(first, other, SIDE)
+    assert [event.start for event in clip.events] == [event.start for event in other.of(SIDE)]
+    assert {event.interaction for event in clip.events} == {first.interaction}
+    assert not [event for event in clip.events if event.cause_id is not None]
+    assert len(clip.tracks.face_TP) == len(first.tracks[SIDE].face_TP)
+    heights = [np.median(tracks.voice_RQ[:, 2]) for tracks in (clip.tracks, first.tracks[SIDE])]
+    assert heights[0] == pytest.approx(heights[1], rel=0.1), "with the avatar's own voice"
+    with pytest.raises(ValueError, match="too short"):
+        random_clip(first, simulate(5, 60.0, graph=first.graph), SIDE)
+    mean = mean_motion(first, SIDE)
+    assert np.ptp(mean.tracks.face_TP, axis=0).max() == 0
+    np.testing.assert_allclose(mean.tracks.face_TP[0], first.tracks[SIDE].face_TP.mean(0), rtol=1e-4, atol=1e-4)
+    assert {event.type for event in mean.events} >= {EventType.TURN, EventType.IPU, EventType.PAUSE}
+    assert not [event for event in mean.events if event.type in REACTIONS]
+    placed = yoked(first, other, SIDE)
+    truth = [event for event in other.of(SIDE) if event.type is EventType.NOD]
+    assert 0.6 < len([e for e in placed.events if e.type is EventType.NOD]) / len(truth) < 1.6
 
 
 def test_performances_render_and_frozen_stands_still(

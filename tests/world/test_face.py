@@ -9,7 +9,7 @@ from avatar_lab.world.appearance import Appearance
 from avatar_lab.world.clips import FaceClips
 from avatar_lab.world.face import render_face
 from avatar_lab.world.random_motion import random_face_tracks
-from avatar_lab.world.tracks import FACE_CHANNELS
+from avatar_lab.world.tracks import FACE_CHANNELS, SCENE_CHANNELS
 
 MOUTH = (slice(32, 44), slice(24, 41))
 EYES = (slice(22, 30), slice(22, 43))
@@ -162,3 +162,54 @@ def test_clips_of_conversations_move_less_than_random_ones_and_keep_the_worlds_r
     assert talking[3]["face"].equal(FaceClips(fps=25.0, conversation_share=1.0, **sizes)[3]["face"])
     with pytest.raises(ValueError, match="simulated at 25 fps, not 30"):
         FaceClips(fps=30.0, conversation_share=0.5, **sizes)
+
+
+def scene(**channels: float) -> np.ndarray:
+    return np.array([[channels.get(name, 0.0) for name in SCENE_CHANNELS]], np.float32)
+
+
+@pytest.mark.parametrize("seed", [5, 11, 12])
+def test_hand_and_sunlight_are_seen_where_they_are(seed: int) -> None:
+    rest = render_face(person(seed), tracks())[0].astype(float)
+    hand, sun = (
+        np.abs(render_face(person(seed), tracks(), scene_TC=scene(**{name: 1.0}))[0] - rest).mean(-1)
+        for name in SCENE_CHANNELS
+    )
+    assert hand[34:, 46:].mean() > 10
+    assert hand[:30].max() == hand[:, :40].max() == 0, "the hand does not touch the face"
+    assert sun[:14, :16].mean() > 5
+    assert sun[50:, 20:44].max() < 1, "the sun falls on the wall, not on the person"
+
+
+def test_a_scene_at_rest_changes_no_pixel() -> None:
+    face_TP = random_face_tracks(np.random.default_rng(1), 20, 25.0)
+    still_TC = np.zeros((20, len(SCENE_CHANNELS)), np.float32)
+    assert np.array_equal(render_face(person(2), face_TP), render_face(person(2), face_TP, scene_TC=still_TC))
+    still_TC[18:] = 1.0
+    moved = render_face(person(2), face_TP, scene_TC=still_TC)
+    assert np.array_equal(moved[:18], render_face(person(2), face_TP)[:18])
+    assert not np.array_equal(moved[18:], render_face(person(2), face_TP)[18:])
+    with pytest.raises(ValueError, match="scene tracks have shape"):
+        render_face(person(2), face_TP, scene_TC=still_TC[:3])
+
+
+def test_a_raised_hand_comes_up_smoothly_and_antialiased() -> None:
+    steps = np.linspace(0, 1, 12)
+    scenes_TC = np.concatenate([scene(hand=float(step)) for step in steps])
+    frames = render_face(person(5), np.repeat(tracks(), len(steps), axis=0), scene_TC=scenes_TC).astype(float)
+    changes = np.abs(np.diff(frames, axis=0)).mean((1, 2, 3))
+    assert changes[0] == 0, "out of sight"
+    assert np.all(changes[5:] > 0.3)
+    small, large = (render_face(person(5), tracks(), size, scene(hand=1.0))[0].astype(float) for size in (64, 128))
+    halved = large.reshape(64, 2, 64, 2, 3).mean((1, 3))
+    assert np.abs(halved - small).mean() < 2.5, "the same picture at any size"
+
+
+def test_clips_with_a_scene_show_hands_and_say_the_same_faces() -> None:
+    sizes = {"num_clips": 16, "num_frames": 10, "fps": 25.0, "seed": 4}
+    plain, with_scene = FaceClips(**sizes), FaceClips(**sizes, scene_share=1.0)
+    moved = 0
+    for index in range(16):
+        assert plain[index]["face"].equal(with_scene[index]["face"])
+        moved += not plain[index]["frames"].equal(with_scene[index]["frames"])
+    assert moved >= 8

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,12 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from avatar_lab.event_types import from_table
+from avatar_lab.event_types import EventType, from_table
 from avatar_lab.layout import Layout
+from avatar_lab.world.calibrated import calibrated
 from avatar_lab.world.dialogue import SIDES
 from avatar_lab.world.graph import world_v1
 from avatar_lab.world.record import read_dialogue, recording_paths, render_person, write_dataset, write_recording
+from avatar_lab.world.scenario import ScenarioName
 from avatar_lab.world.simulate import simulate
+from avatar_lab.world.worlds import WorldName, make_world
 
 GRAPH = world_v1()
 
@@ -89,12 +93,58 @@ def test_events_and_header_round_trip(tmp_path: Path) -> None:
     dialogue = simulate(4, 20, graph=GRAPH, held_out=True)
     *_, events, header = write_recording(dialogue, tmp_path, layout)
     assert tuple(from_table(pq.read_table(events))) == dialogue.events
-    assert read_dialogue(header, GRAPH, layout).events == dialogue.events
+    assert read_dialogue(header, layout).events == dialogue.events
     assert json.loads(header.read_text())["participants"]["a"] == dialogue.persons["a"].name
     with pytest.raises(ValueError, match="another layout or version"):
-        read_dialogue(header, GRAPH.without(["smile_to_smile"]), layout)
+        read_dialogue(header, layout, graph=GRAPH.without(["smile_to_smile"]))
     with pytest.raises(ValueError, match="another layout"):
         write_recording(dialogue, tmp_path, _second_layout())
+
+
+def test_a_recording_names_its_world_and_is_simulated_in_it_again(tmp_path: Path) -> None:
+    graph = make_world(WorldName.CALIBRATED, ScenarioName.INTERVIEW, held_out=True)
+    dialogue = simulate(4, 12.0, graph=graph, held_out=True)
+    *_, header = write_recording(dialogue, tmp_path, Layout())
+    plain = json.loads(header.read_text())
+    assert (plain["world"], plain["scenario"], plain["held_out_strengths"]) == ("calibrated", "interview", True)
+    assert plain["roles"] == {"a": "interviewer", "b": "candidate"}
+    assert read_dialogue(header, Layout()).events == dialogue.events
+    with pytest.raises(ValueError, match="another layout or version"):
+        read_dialogue(header, Layout(), graph=calibrated(ScenarioName.INTERVIEW))
+    header.write_text(json.dumps(plain | {"scenario": "siesta"}))
+    with pytest.raises(ValueError, match="knows no world 'calibrated' with scenario 'siesta'"):
+        read_dialogue(header, Layout())
+    with pytest.raises(ValueError, match="has no scenario"):
+        make_world(WorldName.QUICKSTART, ScenarioName.CASUAL)
+    *_, old = write_recording(simulate(4, 2.0, graph=GRAPH), tmp_path, Layout())
+    assert "world" not in json.loads(old.read_text()), "headers of the quickstart's world are what they were"
+
+
+def test_cameras_and_microphones_that_are_off_are_dark_silent_and_in_the_sidecar(tmp_path: Path) -> None:
+    graph, layout = calibrated(), Layout()
+    assert graph.outages is not None
+    graph = replace(graph, outages=replace(graph.outages, camera_share=1.0, microphone_share=1.0))
+    dialogue = simulate(3, 40.0, graph=graph)
+    *_, events, header = write_recording(dialogue, tmp_path, layout)
+    off = json.loads(header.read_text())["off"]
+    logged = from_table(pq.read_table(events))
+    for i, side in enumerate(SIDES):
+        with av.open(str(tmp_path / f"{dialogue.interaction}_speaker{i + 1}.mp4")) as container:
+            frames = np.stack([frame.to_ndarray(format="gray") for frame in container.decode(video=0)])
+        wav, rate = soundfile.read(tmp_path / f"{dialogue.interaction}_speaker{i + 1}.wav", dtype="int16")
+        for kind in (EventType.CAMERA_OFF, EventType.MICROPHONE_OFF):
+            [(start, end)] = off[side][kind]
+            assert [(e.start, e.end) for e in logged if e.side == side and e.type is kind] == [(start, end)]
+            assert 4.0 <= start < end <= 40.0
+        [(start, end)] = off[side][EventType.CAMERA_OFF]
+        lit = frames.reshape(len(frames), -1).std(1) > 3
+        dark = slice(round(start * float(layout.fps)), round(end * float(layout.fps)))
+        assert not lit[dark].any()
+        assert lit.sum() == len(lit) - len(lit[dark])
+        [(start, end)] = off[side][EventType.MICROPHONE_OFF]
+        silent = slice(round(start * rate), round(end * rate))
+        assert not wav[silent].any()
+        assert np.abs(wav).max() > 1000
 
 
 def test_a_dataset_is_restartable_and_deterministic(tmp_path: Path) -> None:

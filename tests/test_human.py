@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from avatar_lab.events.human import HUMAN_FIGURES, Statistic, human, human_figures
+from avatar_lab.human import HUMAN_FIGURES, Statistic, human, human_figures
 
 
 def test_every_figure_is_there_once_with_its_source() -> None:
     assert len({figure.name for figure in HUMAN_FIGURES}) == len(HUMAN_FIGURES)
-    assert all(figure.source and figure.unit in ("s", "1/min", "") for figure in HUMAN_FIGURES)
+    assert all(figure.source and figure.unit in ("s", "1/min", "Hz", "") for figure in HUMAN_FIGURES)
     with pytest.raises(ValueError, match="no human figure for yawn per minute; known are"):
         human("yawn", Statistic.PER_MINUTE)
 

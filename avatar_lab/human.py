@@ -1,8 +1,9 @@
-"""How people talk to each other: published figures that data sets, the world and generated conversations are held to.
+"""How people talk to each other and look: published figures that data sets, the world and generated conversations are
+held to.
 
 One row per figure, with its source and how well the source is known. Definitions differ between studies, by a factor of
-five for backchannels; where a study's differs from that of ``turns.py`` and ``reactions.py``, the row says so, and a
-comparison must show it.
+five for backchannels; where a study's differs from that of ``events/turns.py`` and ``events/reactions.py``, the row
+says so, and a comparison must show it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ class Statistic(StrEnum):
     P90 = "p90"
     SHARE = "share"
     PER_MINUTE = "per minute"
+    LOG_SPREAD = "spread of the logarithm"
+    """Standard deviation over people."""
 
 
 class Evidence(StrEnum):
@@ -37,7 +40,7 @@ class Evidence(StrEnum):
 class HumanFigure:
     """One number about people.
 
-    unit  ``s`` seconds, ``1/min`` of the conversation (both people together), empty for shares
+    unit  ``s`` seconds, ``Hz``, ``1/min`` of the conversation (both people together), empty for shares
     note  where its definition is not this package's
     """
 
@@ -57,6 +60,8 @@ class HumanFigure:
 SWITCHBOARD = "Switchboard, 2,438 telephone calls, 120,163 floor transfers; third-party audit"
 BENTIVOGLIO = "Bentivoglio et al. 1997, Movement Disorders 12"
 ARGYLE = "Argyle, second-hand"
+HALE = "Hale 2020, PMC7054373"
+RIEHLE = "Riehle 2017"
 
 
 def _switchboard(
@@ -122,6 +127,34 @@ HUMAN_FIGURES: tuple[HumanFigure, ...] = (
     _excerpt("gaze at partner talking", _SHARE, 0.41, unit="", source=ARGYLE),
     _excerpt("gaze at partner listening", _SHARE, 0.75, unit="", source=ARGYLE),
     _excerpt("mutual gaze", _SHARE, 0.31, unit="", source=ARGYLE),
+    _excerpt("glance at partner", _MEAN, 2.95, unit="s", source=ARGYLE),
+    HumanFigure(
+        quantity="blinks talking",
+        statistic=Statistic.LOG_SPREAD,
+        value=0.29,
+        unit="",
+        source=BENTIVOGLIO,
+        evidence=Evidence.COMPUTED,
+        note="from 95 % of people between 10.5 and 32.5",
+    ),
+    HumanFigure(
+        quantity="nod frequency",
+        statistic=_MEAN,
+        value=3.3,
+        unit="Hz",
+        source=HALE,
+        evidence=Evidence.EXCERPT,
+        note="listeners' fast nods have 2.6 to 6.5 Hz; the slow end, where 25 frames a second show them well",
+    ),
+    HumanFigure(
+        quantity="smiles mirrored within a second",
+        statistic=_SHARE,
+        value=0.8,
+        unit="",
+        source=RIEHLE,
+        evidence=Evidence.EXCERPT,
+        note="the source says: mostly",
+    ),
 )
 """Rates are of the conversation, blinks of one person."""
 
