@@ -23,8 +23,9 @@ from avatar_lab.config import CONFIG_MODULE, known_keys, run_task
 from avatar_lab.construct import build, nearest
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.schema import file_sha256
-from avatar_lab.evaluation.agents import AGENTS, ModelAgent, ReferenceAgent
+from avatar_lab.evaluation.agents import AGENTS, Agent, MediaAgent, ModelAgent, cast
 from avatar_lab.evaluation.conversation import list_conversations, recorded_batch
+from avatar_lab.evaluation.exchange import films_state
 from avatar_lab.evaluation.hardware import describe_hardware
 from avatar_lab.evaluation.latency import measure_latency
 from avatar_lab.evaluation.live import Persona
@@ -64,6 +65,9 @@ class EvaluateConfig:
     step_seconds: str | None
     split: str
     agents: Sequence[str]
+    compare: dict[str, str]
+    media: dict[str, str]
+    inputs: str | None
     num_dyads: int
     seconds: float
     seed: int
@@ -94,10 +98,13 @@ def run(config: EvaluateConfig) -> None:
     """Measure, then write the report."""
     start = time.perf_counter()
     studio, data = build_studio(config)
+    if config.inputs is not None:
+        studio.write_inputs(Path(config.inputs))
+        log.info("inputs of %d samples for other systems: %s", len(studio.conversations), config.inputs)
     with ShowAgents() as progress:
         run_agents(
             studio,
-            config.agents,
+            [*config.agents, *config.compare, *config.media],
             out=Path(config.out),
             provenance=partial(provenance, config, data),
             batch_size=config.batch_size,
@@ -109,7 +116,7 @@ def run(config: EvaluateConfig) -> None:
     if config.latency_seconds > 0:
         _latency(config, studio)
     num_dyads = len(studio.references.interactions)
-    _report(config, data, num_dyads=num_dyads, evaluation_seconds=time.perf_counter() - start)
+    _report(config, data, studio, num_dyads=num_dyads, evaluation_seconds=time.perf_counter() - start)
 
 
 def build_studio(config: EvaluateConfig) -> tuple[Studio, DyadData]:
@@ -141,6 +148,7 @@ def build_studio(config: EvaluateConfig) -> tuple[Studio, DyadData]:
         recordings=None if config.recordings is None else Path(config.recordings),
     )
     studio = Studio(
+        agents=cast(config.compare, config.media),
         open_data=open_data,
         layout=layout,
         audio_codec=audio_codec,
@@ -157,11 +165,11 @@ def build_studio(config: EvaluateConfig) -> tuple[Studio, DyadData]:
     return studio, data
 
 
-def provenance(config: EvaluateConfig, data: DyadData, agent: ModelAgent | ReferenceAgent) -> Provenance:
+def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenance:
     """Shared columns of an agent's rows; ``config_sha`` covers settings, data, codecs and checkpoint."""
     checkpoint, checkpoint_sha, level = None, None, None
     if isinstance(agent, ModelAgent):
-        path = Path(config.checkpoints) / f"{agent.checkpoint}.safetensors"
+        path = agent.path(Path(config.checkpoints))
         checkpoint, level = str(path), int(agent.level)
         checkpoint_sha = file_sha256(path) if path.is_file() else None
     settings = {
@@ -177,6 +185,8 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: ModelAgent | Refer
     } | {name: vars(config)[name] for name in ("split", "num_dyads", "seconds", "seed", "films", "film_seconds")}
     if isinstance(agent, ModelAgent) and agent.offline:
         settings["offline_dyads"] = config.offline_dyads
+    if isinstance(agent, MediaAgent):
+        settings["films"] = films_state(agent.folder)
     return Provenance(
         run_id=Path(config.out).name,
         agent=agent.name,
@@ -203,7 +213,7 @@ def _latency(config: EvaluateConfig, studio: Studio) -> None:
     except Unavailable as error:
         log.warning("latency is not measured: %s", error)
         return
-    key = file_sha256(Path(config.checkpoints) / f"{agent.checkpoint}.safetensors") + f" {config.latency_seconds:g} s"
+    key = file_sha256(agent.path(Path(config.checkpoints))) + f" {config.latency_seconds:g} s"
     if path.is_file() and json.loads(path.read_text()).get("checkpoint_sha256") == key:
         return
     log.info("streaming %g s through a live session", config.latency_seconds)
@@ -215,7 +225,9 @@ def _latency(config: EvaluateConfig, studio: Studio) -> None:
     write_json(path, measure_latency(session, user, persona.script) | {"checkpoint_sha256": key})
 
 
-def _report(config: EvaluateConfig, data: DyadData, *, num_dyads: int, evaluation_seconds: float) -> None:
+def _report(
+    config: EvaluateConfig, data: DyadData, studio: Studio, *, num_dyads: int, evaluation_seconds: float
+) -> None:
     seconds: dict[str, float] = {}
     if config.step_seconds is not None:
         if not Path(config.step_seconds).is_file():
@@ -227,6 +239,7 @@ def _report(config: EvaluateConfig, data: DyadData, *, num_dyads: int, evaluatio
     )
     report = gather(
         Path(config.out),
+        agents=studio.agents,
         runs=None if config.runs is None else Path(config.runs),
         seconds=seconds | {"evaluate": round(evaluation_seconds, 1)},
         hardware=describe_hardware(),

@@ -1,10 +1,15 @@
-"""The nine agents of the level table, as data: who they are and how they are drawn."""
+"""Who is judged, as data: the nine agents of the level table, further checkpoints beside them, other systems' films."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, load_checkpoint
 from avatar_lab.level import Level
+
+_ENDING = ".safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,13 +19,31 @@ class ModelAgent:
     name: str
     title: str
     checkpoint: str
-    """File stem in the folder of checkpoints."""
+    """File stem in the folder of checkpoints, or the path of a file elsewhere, with its ending."""
     level: Level
     about: str
     filmed: bool = True
     offline: bool = False
     """Sampled window by window with sight of its own future; not a streaming model."""
     colour: str
+
+    def path(self, checkpoints: Path) -> Path:
+        """Its file, where ``checkpoints`` is the folder of all that have no path of their own."""
+        if self.checkpoint.endswith(_ENDING):
+            return Path(self.checkpoint)
+        return checkpoints / f"{self.checkpoint}{_ENDING}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaAgent:
+    """Another system, known by its films only: ``<folder>/<sample>.mp4`` and ``.wav`` for every sample."""
+
+    name: str
+    title: str
+    folder: Path
+    about: str
+    colour: str
+    filmed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,4 +119,43 @@ REFERENCE_AGENTS = (
     ),
     ReferenceAgent(name="frozen", title="frozen", about="a still picture, silent", colour="#bbbbbb"),
 )
-AGENTS: dict[str, ModelAgent | ReferenceAgent] = {agent.name: agent for agent in (*MODEL_AGENTS, *REFERENCE_AGENTS)}
+Agent = ModelAgent | MediaAgent | ReferenceAgent
+AGENTS: dict[str, Agent] = {agent.name: agent for agent in (*MODEL_AGENTS, *REFERENCE_AGENTS)}
+"""Those that every evaluation knows."""
+_COLOURS = ("#2f855a", "#8f5aa8", "#c06c2b", "#3b6fb5", "#9a3b5d", "#5a7d2a")
+
+
+def cast(compare: Mapping[str, str], media: Mapping[str, str]) -> dict[str, Agent]:
+    """All agents of an evaluation: models, those of ``compare`` and ``media``, then references.
+
+    Args:
+        compare: further checkpoints, name to path; each is used at its own level.
+        media: other systems' films, name to folder.
+
+    Raises:
+        ValueError: a name is taken or cannot name a file, or a checkpoint cannot be read.
+    """
+    colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate([*compare, *media])}
+    for name in colours:
+        if name in AGENTS or (name in compare and name in media):
+            raise ValueError(f"there is an agent {name!r} already: choose another name")
+        if not name.replace("_", "").replace("-", "").isalnum():
+            raise ValueError(f"agent {name!r} must name files: use letters, digits, - and _")
+    others: list[Agent] = []
+    for name, path in compare.items():
+        found = load_checkpoint(Path(path))
+        others.append(
+            ModelAgent(
+                name=name,
+                title=name,
+                checkpoint=path,
+                level=found.level,
+                about=f"stage {found.card.stage} at level {int(found.level)}, {path}",
+                offline=found.card.stage == BIDIRECTIONAL_STAGE,
+                colour=colours[name],
+            )
+        )
+    for name, folder in media.items():
+        about = f"films of another system in {folder}, sent through the same codecs"
+        others.append(MediaAgent(name=name, title=name, folder=Path(folder), about=about, colour=colours[name]))
+    return {agent.name: agent for agent in (*MODEL_AGENTS, *others, *REFERENCE_AGENTS)}

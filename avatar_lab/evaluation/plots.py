@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from avatar_lab.evaluation.agents import AGENTS
+from avatar_lab.evaluation.agents import Agent, ModelAgent, ReferenceAgent
 from avatar_lab.evaluation.estimates import AgentMetric
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.responses import CURVE_BIN, WINDOW, curve_bins
@@ -57,7 +57,7 @@ class ResponseCurve:
         return float(self.control_counts_DN[:, within_N].mean(1).sum() / max(self.controls_D.sum(), 1) / CURVE_BIN)
 
 
-def forest_figure(cells: Sequence[AgentMetric], metrics: Sequence[str], agents: Sequence[str]) -> str:
+def forest_figure(cells: Sequence[AgentMetric], metrics: Sequence[str], agents: Sequence[Agent]) -> str:
     """One panel per metric: value and interval of every agent, models above, references below."""
     found = {(cell.agent, cell.metric): cell.estimate for cell in cells}
     with mpl.rc_context(STYLE):
@@ -65,23 +65,28 @@ def forest_figure(cells: Sequence[AgentMetric], metrics: Sequence[str], agents: 
         for index, (ax, metric) in enumerate(zip(axes, metrics, strict=True)):
             ax.axvline(0, color="#cccccc", lw=0.8)
             for row, agent in enumerate(agents):
-                estimate = found[agent, metric]
+                estimate = found[agent.name, metric]
                 if estimate.value is None:
                     ax.text(0, row, "  undefined", color="#aaaaaa", fontsize=7, va="center")
                     continue
                 if estimate.low is not None and estimate.high is not None:
-                    ax.plot([estimate.low, estimate.high], [row, row], color=AGENTS[agent].colour, lw=2, alpha=0.5)
-                ax.plot(estimate.value, row, "o", color=AGENTS[agent].colour, ms=5)
+                    ax.plot([estimate.low, estimate.high], [row, row], color=agent.colour, lw=2, alpha=0.5)
+                ax.plot(estimate.value, row, "o", color=agent.colour, ms=5)
             ax.set_ylim(len(agents) - 0.5, -0.5)
-            ax.set_yticks(range(len(agents)), [AGENTS[a].title for a in agents] if index == 0 else [""] * len(agents))
+            ax.set_yticks(range(len(agents)), [agent.title for agent in agents] if index == 0 else [""] * len(agents))
             ax.tick_params(axis="y", length=0)
             ax.spines["left"].set_visible(False)
             ax.set_title(METRICS[metric].title)
         return as_svg(figure)
 
 
-def response_figure(panels: Mapping[str, Sequence[ResponseCurve]], *, seed: int) -> str:
-    """One panel per response: how much likelier the behaviour is around the cue than around matched moments."""
+def response_figure(panels: Mapping[str, Sequence[ResponseCurve]], agents: Mapping[str, Agent], *, seed: int) -> str:
+    """One panel per response: how much likelier the behaviour is around the cue than around matched moments.
+
+    Args:
+        panels: title to curves.
+        agents: those whose curves these are, by name.
+    """
     with mpl.rc_context(STYLE):
         figure, axes = _figure(len(panels), columns=2, height=2.5)
         middle_N = curve_bins() + CURVE_BIN / 2
@@ -90,9 +95,9 @@ def response_figure(panels: Mapping[str, Sequence[ResponseCurve]], *, seed: int)
             ax.axvline(0, color="#999999", lw=0.8)
             ax.axhline(0, color="#cccccc", lw=0.8)
             for curve in curves:
-                agent = AGENTS[curve.agent]
-                reference = curve.agent in ("oracle", "delayed_oracle", "yoked", "frozen")
-                if not reference and curve.agent != "teacher":
+                agent = agents[curve.agent]
+                reference = isinstance(agent, ReferenceAgent)
+                if not reference and not (isinstance(agent, ModelAgent) and agent.offline):
                     ax.fill_between(middle_N, *curve.band(seed), color=agent.colour, alpha=0.12, lw=0)
                 ax.plot(
                     middle_N,

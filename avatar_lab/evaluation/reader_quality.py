@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from avatar_lab.evaluation.agents import AGENTS
 from avatar_lab.evaluation.lip_sync import Array
 from avatar_lab.evaluation.observation import read_channels
 from avatar_lab.evaluation.references import Unavailable
@@ -34,7 +33,7 @@ def read_quality(studio: Studio, *, num_conversations: int) -> dict[str, float |
         return None
     read, true = [], []
     with torch.inference_mode():
-        made = studio.generate(AGENTS["oracle"], conversations)
+        made = studio.generate(studio.agents["oracle"], conversations)
         for tokens_AK, latents_FHWC, tracks in zip(made.tokens_BAK, made.latents_BFHWC, truths, strict=True):
             read.append(read_channels(studio.decode(tokens_AK, latents_FHWC), studio.reader))
             true.append(tracks.face_TP[: len(read[-1]), COLUMNS].astype(np.float64))

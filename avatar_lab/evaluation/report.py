@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from avatar_lab.evaluation.agents import AGENTS
+from avatar_lab.evaluation.agents import Agent
 from avatar_lab.evaluation.bars import Verdict, judge
 from avatar_lab.evaluation.estimates import AgentMetric, estimate_metric
 from avatar_lab.evaluation.metrics import SUMMARY_METRICS
@@ -29,12 +29,13 @@ LEVEL_TABLE = (*SUMMARY_METRICS, "nod_rate", "backchannel_rate", "smile_rate", "
 class Report:
     """What the page shows.
 
+    agents   those that have rows, by name
     films    sample name to {agent: mp4}
     reader   R squared of the pixel reader by channel, where the truth is known
     losses   run to {term: (steps, values)}
     """
 
-    agents: tuple[str, ...]
+    agents: dict[str, Agent]
     cells: list[AgentMetric]
     verdicts: list[Verdict]
     curves: dict[str, list[ResponseCurve]]
@@ -54,6 +55,7 @@ class Report:
 def gather(
     out: Path,
     *,
+    agents: Mapping[str, Agent],
     runs: Path | None,
     seconds: Mapping[str, float],
     hardware: Mapping[str, Any],
@@ -67,7 +69,7 @@ def gather(
         ValueError: nothing was measured yet.
     """
     samples = samples_df(out / "rows")
-    agents = tuple(name for name in AGENTS if name in set(samples.agent))
+    agents = {name: agent for name, agent in agents.items() if name in set(samples.agent)}
     cells = [
         estimate_metric(samples, agent=agent, metric=metric, seed=seed) for agent in agents for metric in LEVEL_TABLE
     ]
@@ -76,10 +78,10 @@ def gather(
         agents=agents,
         cells=cells,
         verdicts=judge({(cell.agent, cell.metric): cell for cell in cells}, latency),
-        curves=response_curves(out, samples),
+        curves=response_curves(out, samples, agents),
         latency=latency,
         losses={} if runs is None else loss_curves(runs),
-        films=list_films(out / "films"),
+        films=list_films(out / "films", agents),
         reader=_read_json(out / "reader.json"),
         seconds=dict(seconds),
         hardware=dict(hardware),
@@ -100,11 +102,11 @@ def write_summary(report: Report, folder: Path) -> None:
     write_json(folder / "bars.json", [vars(verdict) for verdict in report.verdicts])
 
 
-def response_curves(out: Path, samples: pd.DataFrame) -> dict[str, list[ResponseCurve]]:
+def response_curves(out: Path, samples: pd.DataFrame, agents: Iterable[str]) -> dict[str, list[ResponseCurve]]:
     """Event-locked curves by response, over the samples in which each agent was judged."""
     cues = json.loads((out / "cues.json").read_text())
     curves: dict[str, list[ResponseCurve]] = {response.metric: [] for response in RESPONSES}
-    for agent in AGENTS:
+    for agent in agents:
         path = out / "events" / f"{agent}.parquet"
         judged = set(samples[samples.agent == agent].sample_id) & set(cues)
         if not judged or not path.is_file():
@@ -156,10 +158,10 @@ def loss_curves(runs: Path) -> dict[str, dict[str, tuple[Array, Array]]]:
     return found
 
 
-def list_films(folder: Path) -> dict[str, dict[str, Path]]:
+def list_films(folder: Path, agents: Iterable[str]) -> dict[str, dict[str, Path]]:
     """Films by sample, agents in the order of the table."""
     found: dict[str, dict[str, Path]] = {}
-    for agent in AGENTS:
+    for agent in agents:
         for path in sorted(folder.glob(f"*.{agent}.mp4")):
             found.setdefault(path.name.removesuffix(f".{agent}.mp4"), {})[agent] = path
     return found

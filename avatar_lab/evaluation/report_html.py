@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from avatar_lab.evaluation.agents import AGENTS, MODEL_AGENTS
+from avatar_lab.evaluation.agents import ReferenceAgent
 from avatar_lab.evaluation.estimates import AgentMetric
 from avatar_lab.evaluation.metrics import METRICS, SUMMARY_METRICS
 from avatar_lab.evaluation.plots import forest_figure, latency_figure, loss_figure, response_figure
@@ -19,8 +19,8 @@ from avatar_lab.evaluation.report_style import STYLE
 from avatar_lab.evaluation.responses import RESPONSES
 
 PRECISION = {"ms": 0, "1/min": 1}
-DRAWN = ("level1", "level2", "level3", "teacher", "oracle", "delayed_oracle", "yoked")
-"""Agents with a response curve; the others lie on top of one of these."""
+NOT_DRAWN = ("level3_camera_off", "frozen")
+"""Agents without a response curve: theirs would lie on top of level 2's, and at 0."""
 MARKS = {True: ("pass", "met"), False: ("fail", "missed"), None: ("none", "no number")}
 
 
@@ -43,7 +43,8 @@ def _sections(report: Report, seed: int) -> Iterator[str]:
     yield _films(report)
     yield _bars(report)
     yield _level_table(report)
-    agents = [agent for agent in report.agents if any(c.agent == agent and c.estimate.defined for c in report.cells)]
+    measured = {cell.agent for cell in report.cells if cell.estimate.defined}
+    agents = [agent for name, agent in report.agents.items() if name in measured]
     panels = [response.metric for response in RESPONSES]
     yield _section(
         "Responses at a glance",
@@ -56,7 +57,9 @@ def _sections(report: Report, seed: int) -> Iterator[str]:
         "Onsets per second around the user's cue, minus those after matched moments without a cue. The shaded window "
         "is where responses are counted; a rise before 0 would be a reaction that precedes its cue.",
         response_figure(
-            {METRICS[m].title: [c for c in report.curves[m] if c.agent in DRAWN] for m in panels}, seed=seed
+            {METRICS[m].title: [c for c in report.curves[m] if c.agent not in NOT_DRAWN] for m in panels},
+            report.agents,
+            seed=seed,
         ),
     )
     if report.latency is not None:
@@ -81,7 +84,7 @@ def _films(report: Report) -> str:
     for sample, films in report.films.items():
         figures = "".join(
             f'<figure><video controls preload="metadata" src="{_data_uri(path)}"></video>'
-            f"<figcaption>{escape(AGENTS[agent].title)}</figcaption></figure>"
+            f"<figcaption>{escape(report.agents[agent].title)}</figcaption></figure>"
             for agent, path in films.items()
         )
         key, _, side = sample.rpartition("-")
@@ -99,7 +102,7 @@ def _bars(report: Report) -> str:
         kind, word = MARKS[verdict.passed]
         title = METRICS[verdict.metric].title if verdict.metric in METRICS else verdict.metric.replace("_", " ")
         rows.append(
-            f"<tr><td><span class='mark {kind}'>{word}</span></td><td>{escape(AGENTS[verdict.agent].title)}</td>"
+            f"<tr><td><span class='mark {kind}'>{word}</span></td><td>{escape(report.agents[verdict.agent].title)}</td>"
             f"<td>{escape(title)}</td><td>{escape(verdict.rule)}</td><td>{escape(verdict.observed)}</td></tr>"
         )
     head = "<tr><th></th><th>agent</th><th>metric</th><th>bar</th><th>measured</th></tr>"
@@ -112,14 +115,12 @@ def _bars(report: Report) -> str:
 def _level_table(report: Report) -> str:
     described = [METRICS[name] for name in LEVEL_TABLE]
     head = "".join(f"<th title='{escape(m.about)}'>{escape(m.title)}<small>{m.unit}</small></th>" for m in described)
-    models = {agent.name for agent in MODEL_AGENTS}
     rows = []
-    for agent in report.agents:
-        cells = "".join(_cell(report, agent, name) for name in LEVEL_TABLE)
-        kind = "model" if agent in models else "reference"
-        about = escape(AGENTS[agent].about)
-        rows.append(f"<tr class='{kind}'><th title='{about}'>{escape(AGENTS[agent].title)}</th>{cells}</tr>")
-    legend = " ".join(f"<b>{escape(AGENTS[a].title)}</b>: {escape(AGENTS[a].about)}." for a in report.agents)
+    for agent in report.agents.values():
+        cells = "".join(_cell(report, agent.name, name) for name in LEVEL_TABLE)
+        kind = "reference" if isinstance(agent, ReferenceAgent) else "model"
+        rows.append(f"<tr class='{kind}'><th title='{escape(agent.about)}'>{escape(agent.title)}</th>{cells}</tr>")
+    legend = " ".join(f"<b>{escape(agent.title)}</b>: {escape(agent.about)}." for agent in report.agents.values())
     body = f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     table = f"<div class='wide'><table class='levels'>{body}</table></div>"
     note = "Value, 95 % interval by dyad, number of cues (responses) or dyads. Hover over a title for its definition."

@@ -21,7 +21,7 @@ import torch
 
 from avatar_lab.allocator import keep_freed_memory
 from avatar_lab.data.schema import SIDES
-from avatar_lab.evaluation.agents import AGENTS, ModelAgent, ReferenceAgent
+from avatar_lab.evaluation.agents import Agent, ModelAgent
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.cues import CueTimes
 from avatar_lab.evaluation.measure import conversation_cues, measure
@@ -45,7 +45,7 @@ def run_agents(
     names: Sequence[str],
     *,
     out: Path,
-    provenance: Callable[[ModelAgent | ReferenceAgent], Provenance],
+    provenance: Callable[[Agent], Provenance],
     batch_size: int,
     offline_dyads: int | None,
     workers: int,
@@ -64,13 +64,14 @@ def run_agents(
     seen: dict[str, Observation] = {}
     with _performers(studio, workers) as pool:
         for name in names:
-            shared = provenance(AGENTS[name])
+            agent = studio.agents[name]
+            shared = provenance(agent)
             path = out / "rows" / f"{name}.parquet"
             if is_done(path, shared):
                 log.info("%s is measured already", name)
                 continue
             start = time.perf_counter()
-            conversations = conversations_of(AGENTS[name], studio, offline_dyads)
+            conversations = conversations_of(agent, studio, offline_dyads)
             try:
                 size = min(batch_size, math.ceil(len(conversations) / max(workers, 1)))  # work for every worker
                 observations = _observe_all(pool, name, len(conversations), size, progress, seen)
@@ -87,9 +88,7 @@ def run_agents(
     return seconds
 
 
-def conversations_of(
-    agent: ModelAgent | ReferenceAgent, studio: Studio, offline_dyads: int | None
-) -> tuple[Conversation, ...]:
+def conversations_of(agent: Agent, studio: Studio, offline_dyads: int | None) -> tuple[Conversation, ...]:
     """The conversations in which an agent is judged: all, or those of the first ``offline_dyads`` dyads."""
     if offline_dyads is None or not (isinstance(agent, ModelAgent) and agent.offline):
         return studio.conversations
@@ -169,7 +168,7 @@ def _performers(studio: Studio, workers: int) -> Iterator[_Pool]:
 
         def here(name: str, tasks: Sequence[range], known: frozenset[str]) -> Iterator[tuple[range, _Results]]:
             for numbers in tasks:
-                yield numbers, studio.perform(AGENTS[name], numbers, known)
+                yield numbers, studio.perform(studio.agents[name], numbers, known)
 
         yield here
         return
@@ -199,4 +198,4 @@ def _start_worker(studio: Studio) -> None:
 
 def _perform(name: str, numbers: range, known: frozenset[str]) -> _Results:
     assert _studio is not None
-    return _studio.perform(AGENTS[name], numbers, known)
+    return _studio.perform(_studio.agents[name], numbers, known)

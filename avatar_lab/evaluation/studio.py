@@ -6,7 +6,7 @@ functions of the studio, so that any number of workers gives the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Checkpoint, load_checkpoi
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.schema import SIDES
-from avatar_lab.evaluation.agents import ModelAgent, ReferenceAgent
+from avatar_lab.evaluation.agents import Agent, MediaAgent, ModelAgent, ReferenceAgent
 from avatar_lab.evaluation.conversation import Conversation, recorded_batch, user_batch
+from avatar_lab.evaluation.exchange import read_films, write_inputs
 from avatar_lab.evaluation.film import write_side_by_side
 from avatar_lab.evaluation.generate import Generated, generate
+from avatar_lab.evaluation.live import Persona
 from avatar_lab.evaluation.media import Media, decode
 from avatar_lab.evaluation.observation import Observation, Reader, observe
 from avatar_lab.evaluation.references import References, Unavailable
@@ -31,10 +33,12 @@ from avatar_lab.layout import Layout
 class Studio:
     """Everything that a worker needs; picklable until it is used.
 
+    agents      all agents by name
     open_data   opens the prepared data set; called once in every process, since open files cannot be shared
     films       number of conversations that are also filmed
     """
 
+    agents: Mapping[str, Agent]
     open_data: Callable[[], DyadData]
     layout: Layout
     audio_codec: AudioCodec
@@ -48,7 +52,7 @@ class Studio:
     film_seconds: float
     film_folder: Path
     _data: DyadData | None = field(default=None, init=False)
-    _loaded: dict[str, Checkpoint] = field(default_factory=dict, init=False)
+    _loaded: dict[Path, Checkpoint] = field(default_factory=dict, init=False)
 
     @property
     def data(self) -> DyadData:
@@ -56,15 +60,13 @@ class Studio:
             self._data = self.open_data()
         return self._data
 
-    def perform(
-        self, agent: ModelAgent | ReferenceAgent, numbers: Sequence[int], known: Set[str]
-    ) -> list[tuple[str, Observation | None]]:
+    def perform(self, agent: Agent, numbers: Sequence[int], known: Set[str]) -> list[tuple[str, Observation | None]]:
         """What ``agent`` does in the conversations of these numbers: digest of its media, and the observation.
 
         Media whose digest is ``known`` was observed before and is not decoded again (``None``).
 
         Raises:
-            Unavailable: the agent's checkpoint or recordings are not there.
+            Unavailable: the agent's checkpoint, films or recordings are not there.
             ValueError: its checkpoint is damaged, or of other codecs or another layout.
         """
         conversations = [self.conversations[number] for number in numbers]
@@ -91,8 +93,16 @@ class Studio:
         sides = len(SIDES)
         return [sides * film + film % sides for film in range(self.films)]
 
-    def generate(self, agent: ModelAgent | ReferenceAgent, conversations: Sequence[Conversation]) -> Generated:
+    def generate(self, agent: Agent, conversations: Sequence[Conversation]) -> Generated:
         """The agent's tokens and latents."""
+        if isinstance(agent, MediaAgent):
+            return read_films(
+                agent.folder,
+                conversations,
+                layout=self.layout,
+                audio_codec=self.audio_codec,
+                video_codec=self.video_codec,
+            )
         batch = recorded_batch(self.data, conversations)
         if isinstance(agent, ReferenceAgent):
             return self.references.make(agent.name, conversations, batch)
@@ -114,13 +124,26 @@ class Studio:
         num_tokens = conversation.num_blocks * self.layout.audio_per_block
         return self.decode(batch.audio_BEK[0, :num_tokens], batch.video_BFHWC[0])
 
+    def write_inputs(self, folder: Path) -> None:
+        """What another system needs of every conversation (``exchange``); those that are complete are left alone."""
+        for conversation in self.conversations:
+            if (folder / f"{conversation.name}.json").is_file():
+                continue
+            with torch.inference_mode():
+                batch = recorded_batch(self.data, [conversation])
+                persona = Persona.of_batch(batch, audio_codec=self.audio_codec, video_codec=self.video_codec)
+                num_tokens = conversation.num_blocks * self.layout.audio_per_block
+                spoken_A1 = persona.script.speech_N[:num_tokens, None]
+                tokens_AK = torch.where(spoken_A1, persona.script.tokens_NK[:num_tokens], self.audio_codec.silence_K)
+                script_BS, _ = self.audio_codec.decode(tokens_AK[None])
+            write_inputs(folder, conversation, self.user(conversation), persona, script_BS[0].numpy(), self.layout)
+
     def checkpoint(self, agent: ModelAgent) -> Checkpoint:
         """The checkpoint of an agent, read once."""
-        stem = agent.checkpoint
-        if stem not in self._loaded:
-            path = self.checkpoints / f"{stem}.safetensors"
+        path = agent.path(self.checkpoints)
+        if path not in self._loaded:
             if not path.is_file():
-                raise Unavailable(f"{path.name} is not in {self.checkpoints}")
+                raise Unavailable(f"{path.name} is not in {path.parent}")
             checkpoint = load_checkpoint(
                 path,
                 audio_codec=self.audio_codec.spec.fingerprint,
@@ -135,5 +158,5 @@ class Studio:
                     f"{path} was made by stage {checkpoint.card.stage!r} at level {checkpoint.level.name} and cannot "
                     f"be agent {agent.name!r}: put the right checkpoint there"
                 )
-            self._loaded[stem] = checkpoint
-        return self._loaded[stem]
+            self._loaded[path] = checkpoint
+        return self._loaded[path]

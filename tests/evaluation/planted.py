@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avatar_lab.evaluation.agents import ModelAgent, ReferenceAgent
+from avatar_lab.evaluation.agents import AGENTS, Agent
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.observation import Observation
 from avatar_lab.evaluation.references import Unavailable
@@ -89,12 +89,11 @@ class PlantedStudio(Studio):
 
     def __init__(self, *, num_dyads: int, films: Path) -> None:
         self.conversations = tuple(conversation(number, side) for number in range(num_dyads) for side in "ab")
+        self.agents = AGENTS
         self.layout, self.seed, self.film_folder = LAYOUT, 0, films
         self.asked: list[tuple[str, int]] = []
 
-    def perform(
-        self, agent: ModelAgent | ReferenceAgent, numbers: Sequence[int], known: Set[str]
-    ) -> list[tuple[str, Observation | None]]:
+    def perform(self, agent: Agent, numbers: Sequence[int], known: Set[str]) -> list[tuple[str, Observation | None]]:
         if agent.name not in PROBABILITY:
             raise Unavailable(f"{agent.name} was not trained")
         results: list[tuple[str, Observation | None]] = []

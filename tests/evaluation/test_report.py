@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avatar_lab.evaluation.agents import AGENTS, MODEL_AGENTS, ModelAgent, ReferenceAgent
+from avatar_lab.evaluation.agents import AGENTS, MODEL_AGENTS, Agent
 from avatar_lab.evaluation.bars import judge
 from avatar_lab.evaluation.film import write_side_by_side
 from avatar_lab.evaluation.latency import summarise_latency
@@ -25,7 +25,7 @@ from tests.evaluation.planted import LAYOUT, PlantedStudio
 DYADS = 10
 
 
-def provenance(agent: ModelAgent | ReferenceAgent, config_sha: str = "a") -> Provenance:
+def provenance(agent: Agent, config_sha: str = "a") -> Provenance:
     return Provenance(
         run_id="test",
         agent=agent.name,
@@ -75,6 +75,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def report(out: Path) -> Report:
     return gather(
         out,
+        agents=AGENTS,
         runs=out / "runs",
         seconds={"teacher": 300.0},
         hardware={"cpu": "test"},
@@ -111,7 +112,7 @@ def test_frozen_lip_sync_is_undefined_and_missing_agents_are_unavailable(report:
 def test_curves_are_of_the_judged_samples_and_rise_after_the_cue(out: Path) -> None:
     samples = samples_df(out / "rows")
     first = samples[samples.dyad_id.isin(["d0", "d1"])]
-    whole, part = (response_curves(out, rows)["nod_response"] for rows in (samples, first))
+    whole, part = (response_curves(out, rows, AGENTS)["nod_response"] for rows in (samples, first))
     assert [curve.agent for curve in whole] == [agent for agent in AGENTS if agent != "teacher"]
     listener, partial = (next(c for c in curves if c.agent == "level2") for curves in (whole, part))
     assert partial.cues_D.sum() < listener.cues_D.sum()

@@ -102,6 +102,7 @@ def studio(tmp_path: Path) -> Studio:
     conversations = list_conversations(open_data(), layout, split="train", num_dyads=3, seconds=12.0)
     audio_codec, video_codec = QuietAudio(), FakeVideo()
     return Studio(
+        agents=AGENTS,
         open_data=open_data,
         layout=layout,
         audio_codec=audio_codec,
