@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ def stated(
     allow_leakage: bool,
 ) -> dict[str, Any]:
     """Codecs, rates, parameters and step versions as plain values; without what bounds a run (time-outs, chunks)."""
-    layout, faces, reader = settings.layout, settings.faces, settings.motion
+    layout = settings.layout
     everything = {
         "sample_rate": layout.sample_rate,
         "audio_rate": str(layout.audio_rate),
@@ -43,16 +42,7 @@ def stated(
         "frames_per_latent": layout.frames_per_latent,
         "audio_codec": f"{audio_codec.spec.name} {audio_codec.spec.fingerprint}",
         "video_codec": f"{video_codec.spec.name} {video_codec.spec.fingerprint}",
-        "sync": asdict(settings.sync),
-        "vad": settings.vad.identity(),
-        "bleed": asdict(settings.bleed),
-        "faces": None if faces is None else faces.identity(),
-        "crops": asdict(settings.crops),
-        "motion": None if reader is None else reader.identity() | {"rules": asdict(reader.rules)},
-        "augment": None if settings.augment is None else asdict(settings.augment),
-        "pictures": settings.pictures,
-        "max_mismatch": settings.max_mismatch,
-        "min_seconds": settings.min_seconds,
+        **settings.stated(),
         "splits": dict(splits),
         "allow_leakage": allow_leakage,
         "version": {module.__name__.rpartition(".")[2]: module.VERSION for module in _MODULES},

@@ -16,20 +16,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from avatar_lab.construct import build
 from avatar_lab.data.schema import DatasetInfo
-from avatar_lab.events.vad import VadRule, VoiceDetector
 from avatar_lab.layout import Layout
 from data_prep import config
 from data_prep.existing import refuse_loss, refuse_other, stated, write_settings
 from data_prep.headers import weights_of
 from data_prep.manifest import NO_DAMAGE, Recording
-from data_prep.media.client import MediaLimits
-from data_prep.media.faces import MediapipeFaces
 from data_prep.pipeline import Prepared
 from data_prep.plan import make_plan
 from data_prep.plan_text import write_plan
@@ -41,12 +39,7 @@ from data_prep.settings import Settings, check_codecs
 from data_prep.shard import Entry, ShardWriter
 from data_prep.sources import Source
 from data_prep.splits import assign_splits
-from data_prep.steps.augment import AugmentRule
-from data_prep.steps.bleed import BleedRule
-from data_prep.steps.crop import Crops
-from data_prep.steps.motion import MotionReader
 from data_prep.steps.store import StepStore
-from data_prep.steps.sync import SyncRule
 from data_prep.timed_sample import SampleRule
 from data_prep.work_folder import alone, beside_others
 
@@ -68,24 +61,13 @@ def prepare(
     workers: int = 2,
     max_skipped_share: float = 0.01,
     max_shard_bytes: int = 512 << 20,
-    limits: MediaLimits | None = None,
-    sync: SyncRule | None = None,
-    vad: VoiceDetector | None = None,
-    bleed: BleedRule | None = None,
-    faces: MediapipeFaces | None = None,
-    crops: Crops | None = None,
-    motion: MotionReader | None = None,
-    max_mismatch: float = 1.0,
-    min_seconds: float = 10.0,
-    chunk_seconds: float = 8.0,
-    pictures: int = 4,
     array: Share | None = None,
     steps: Sequence[str] | None = None,
     score_only: bool = False,
-    augment: AugmentRule | None = None,
     plan: bool = False,
     plan_sample: SampleRule | None = None,
     overwrite: bool = False,
+    **parameters: Any,
 ) -> DatasetInfo | None:
     """Prepare every recording of ``source`` into the data set ``out``; ``None`` where the call writes no shards.
 
@@ -100,36 +82,20 @@ def prepare(
         array: with an index, only that share of the recordings is prepared into ``work``, beside other such calls.
         steps: run only these and those before them; without the last step no shards are written.
         score_only: only the steps that need no codec, and the report.
-        augment: encode each person once more as heard in live use, for training.
         plan: say what all this would cost instead of doing it; a few recordings are prepared to be timed.
         plan_sample: how many.
         overwrite: replace a data set in ``out`` that was made with something else, or that has recordings which the new
             one lacks.
+        parameters: the other fields of ``Settings``, by their names; ``None`` stands for the default.
 
     Raises:
-        ValueError: there is nothing to prepare, too much was skipped, codecs and layout do not fit, or ``out`` holds
-            another data set.
+        ValueError: there is no such parameter, there is nothing to prepare, too much was skipped, codecs and layout do
+            not fit, or ``out`` holds another data set.
     """
     out = Path(out)
     work = Path(work) if work is not None else out.with_name(out.name + ".work")
     share = array or Share()
-    settings = Settings(
-        layout=layout,
-        work=work,
-        limits=limits or MediaLimits(),
-        sync=sync or SyncRule(),
-        vad=vad or VadRule(),
-        bleed=bleed or BleedRule(),
-        faces=faces,
-        crops=crops or Crops(),
-        motion=motion,
-        max_mismatch=max_mismatch,
-        min_seconds=min_seconds,
-        chunk_seconds=chunk_seconds,
-        pictures=pictures,
-        steps=chosen_steps(steps, score_only=score_only),
-        augment=augment,
-    )
+    settings = Settings.of(parameters, layout=layout, work=work, steps=chosen_steps(steps, score_only=score_only))
     shares = dict(splits) if splits else DEFAULT_SPLITS
     audio, video = audio_codec(), video_codec()
     check_codecs(layout, audio, video)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
+from avatar_lab.construct import nearest
 from avatar_lab.events.vad import VadRule, VoiceDetector
 from avatar_lab.layout import Layout
 from data_prep.media.client import MediaLimits
@@ -17,9 +20,21 @@ from data_prep.steps.motion import MotionReader
 from data_prep.steps.sync import SyncRule
 
 
+@runtime_checkable
+class Identified(Protocol):
+    """A detector or reader, which says itself what its results depend on."""
+
+    def identity(self) -> dict[str, Any]:
+        """As plain values."""
+
+
+NO_RESULT = frozenset({"work", "limits", "chunk_seconds", "steps"})
+"""Settings that bound or choose what runs; all others decide what is in a data set."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Parameters of all steps."""
+    """Parameters of all steps: a new one is a field here and a key of ``configs/data_prep/paired_files.yaml``."""
 
     layout: Layout
     work: Path
@@ -44,6 +59,31 @@ class Settings:
     augment: AugmentRule | None = None
     """Live conditions under which each person is encoded once more; ``None``: not at all."""
 
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any], *, layout: Layout, work: Path, steps: frozenset[str] | None) -> Settings:
+        """Settings with ``parameters`` by names of fields, as a configuration has them; ``None`` is the default.
+
+        Raises:
+            ValueError: there is no such field.
+        """
+        names = [each.name for each in fields(cls)]
+        for name in parameters:
+            if name not in names:
+                raise ValueError(
+                    f"the preparation has no setting {name!r}{nearest(name, names)}; "
+                    "configs/data_prep/paired_files.yaml lists what can be set"
+                )
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return cls(layout=layout, work=work, steps=steps, **given)
+
+    def stated(self) -> dict[str, Any]:
+        """All that decides what is in a data set but the layout, as plain values."""
+        names = [each.name for each in fields(self) if each.name not in NO_RESULT | {"layout"}]
+        plain = {name: _plain(getattr(self, name)) for name in names}
+        if self.motion is not None:  # its identity tells the curves; events are found in them by these
+            plain["motion"] |= {"rules": asdict(self.motion.rules)}
+        return plain
+
     @property
     def chunk_tokens(self) -> int:
         """Audio tokens that are encoded at once."""
@@ -53,6 +93,13 @@ class Settings:
     def chunk_frames(self) -> int:
         """Frames that are encoded at once: whole latents."""
         return max(1, round(self.chunk_seconds * self.layout.latent_rate)) * self.layout.frames_per_latent
+
+
+def _plain(parameter: Any) -> Any:
+    """A detector by what its results depend on, a rule by its fields."""
+    if isinstance(parameter, Identified):
+        return parameter.identity()
+    return asdict(parameter) if is_dataclass(parameter) and not isinstance(parameter, type) else parameter
 
 
 def check_codecs(layout: Layout, audio_codec: AudioCodec, video_codec: VideoCodec) -> None:

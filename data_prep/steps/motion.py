@@ -35,7 +35,9 @@ _SLACK_ROWS, _SLACK_SHARE = 5, 0.01
 class MotionReader(Protocol):
     """Where curves come from, and the rules by which events are found in them."""
 
-    rules: VisibleRules
+    @property
+    def rules(self) -> VisibleRules:
+        """By which events are found in its curves."""
 
     def identity(self) -> dict[str, Any]:
         """All that the curves depend on besides the recording, as plain values; not the rules."""

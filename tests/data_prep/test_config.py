@@ -1,3 +1,5 @@
+import inspect
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -5,6 +7,11 @@ import pytest
 from avatar_lab.construct import build
 from avatar_lab.layout import Layout
 from data_prep import config
+from data_prep.prepare import prepare
+from data_prep.settings import NO_RESULT, Settings
+from data_prep.sources.paired_files import PairedFiles
+from data_prep.steps.motion import PixelMotion
+from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "data_prep"
 
@@ -17,6 +24,34 @@ def test_shipped_configurations_build(name: str, tmp_path: Path) -> None:
     assert built["limits"].timeout == 5
     assert built["workers"] == 0
     assert callable(built["audio_codec"])
+
+
+def test_every_setting_is_a_key_of_the_file_and_every_key_a_setting() -> None:
+    keys = set(config.load(CONFIGS / "paired_files.yaml", []))
+    arguments = {name for name, p in inspect.signature(prepare).parameters.items() if p.kind is not p.VAR_KEYWORD}
+    assert keys == arguments | {field.name for field in fields(Settings)}
+
+
+def test_the_file_says_the_defaults(tmp_path: Path) -> None:
+    built = build(config.load(CONFIGS / "paired_files.yaml", [f"source.root={tmp_path}"]))
+    parameters = {field.name: built[field.name] for field in fields(Settings)}
+    own = {name: parameters.pop(name) for name in ("layout", "work", "steps")} | {"work": tmp_path}
+    assert Settings.of(parameters, **own) == Settings(layout=Layout(), work=tmp_path)
+
+
+def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    codecs: dict = {"audio_codec": FakeAudio, "video_codec": FakeVideo}
+    with pytest.raises(ValueError, match=r"no setting 'picture' \(did you mean 'pictures'\?\)"):
+        prepare(source=PairedFiles(root=tmp_path), out=tmp_path / "out", layout=Layout(), picture=2, **codecs)
+
+
+def test_all_that_decides_the_shards_is_stated_unless_declared_otherwise(tmp_path: Path) -> None:
+    names = {field.name for field in fields(Settings)}
+    assert names >= NO_RESULT
+    stated = Settings(layout=Layout(), work=tmp_path, motion=PixelMotion()).stated()
+    assert set(stated) == names - NO_RESULT - {"layout"}
+    assert stated["vad"]["margin"] == 12.0
+    assert set(stated["motion"]) == {"pixel_reader", "rules"}
 
 
 def test_extended_file_keeps_the_rest() -> None:
