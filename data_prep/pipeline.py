@@ -138,8 +138,7 @@ class Pipeline:
                 footage.sound.waveforms, probed, sample_rate=footage.layout.sample_rate, rule=rule.search
             ),
         )
-        one_file = bool(_channels(footage.recording))  # and therefore one clock
-        return {"b": 0.0 if one_file else rule.shift(synced)}
+        return rule.shifts(footage.recording, synced)
 
     def _voice(self, footage: Footage, grid: dict[str, object], media_files: dict[str, str]) -> StepResult:
         """When each side speaks; recordings in which too much of the partner is heard are refused."""

@@ -1,4 +1,5 @@
-"""Contact sheets: pictures and events of a few random recordings, decoded by a process that can be killed.
+"""Contact sheets: pictures and events of a few random recordings as they are stored, a late side moved where that was
+asked for; decoded by a process that can be killed.
 
 The sample depends on names and a seed only: it is the same for any order of work, and new recordings change little of
 it. Decoded pictures are stored like the result of a step, so a second report decodes nothing.
@@ -21,10 +22,11 @@ from avatar_lab.data.schema import SIDES
 from avatar_lab.event_types import Event, from_table
 from data_prep.blob import Blob
 from data_prep.manifest import SkipRecording
-from data_prep.media.client import MediaClient, MediaLimits
+from data_prep.media.client import MediaClient
 from data_prep.report.reading import VISIBLE, results_of
+from data_prep.settings import Settings
 from data_prep.shard import Entry
-from data_prep.steps.crop import Crop, Crops
+from data_prep.steps.crop import Crop
 from data_prep.steps.probe import video_facts
 from data_prep.steps.store import StepResult, StepStore, step_key
 from data_prep.steps.track import Face
@@ -79,31 +81,31 @@ def choose(entries: Iterable[Entry], rule: SheetRule) -> list[Entry]:
     return sorted(heapq.nsmallest(rule.count, entries, key=lot), key=lambda entry: entry.recording.interaction)
 
 
-def sheets(
-    entries: Iterable[Entry], store: StepStore, *, rule: SheetRule, limits: MediaLimits, crops: Crops
-) -> Iterator[Sheet]:
+def sheets(entries: Iterable[Entry], store: StepStore, *, rule: SheetRule, settings: Settings) -> Iterator[Sheet]:
     """The sheets of the chosen ``entries``, one at a time."""
+    limits = settings.limits
     with MediaClient(replace(limits, timeout=min(limits.timeout, rule.budget))) as media:
         decoder = _Decoder(store, media, rule)
         for entry in choose(entries, rule):
-            yield _sheet(entry, store, decoder, rule=rule, crops=crops)
+            yield _sheet(entry, store, decoder, rule=rule, settings=settings)
 
 
-def _sheet(entry: Entry, store: StepStore, decoder: _Decoder, *, rule: SheetRule, crops: Crops) -> Sheet:
-    results = results_of(entry, store, ("probe", "events", "track"))
+def _sheet(entry: Entry, store: StepStore, decoder: _Decoder, *, rule: SheetRule, settings: Settings) -> Sheet:
+    results = results_of(entry, store, ("probe", "sync", "events", "track"))
     probed, found = results["probe"], results["events"]
     seconds = float(probed.values["seconds"])
     lot = np.random.default_rng([rule.seed, *sha256(entry.recording.interaction.encode()).digest()[:4]])
     start = float(lot.uniform(0, max(0.0, seconds - rule.window)))
     end = min(start + rule.window, seconds)
     middle_N = start + (np.arange(rule.pictures) + 0.5) * (end - start) / rule.pictures
+    shift = settings.sync.shifts(entry.recording, results["sync"]) if "sync" in results else {}
     strips = {}
     for side in SIDES:
-        strip = decoder.strip(side, entry, probed, middle_N)
+        strip = decoder.strip(side, entry, probed, middle_N - shift.get(side, 0.0))
         tracked = results.get("track")
         if tracked is not None and f"{side}.video" in probed.values:
             size = {name: probed.values[f"{side}.video"][name] for name in ("width", "height")}
-            strip = replace(strip, crops=crops.at(Face(**tracked.values[side]), **size))
+            strip = replace(strip, crops=settings.crops.at(Face(**tracked.values[side]), **size))
         strips[side] = strip
     return Sheet(
         interaction=entry.recording.interaction,
@@ -131,7 +133,7 @@ class _Decoder:
         self._deadline = time.monotonic() + rule.budget
 
     def strip(self, side: str, entry: Entry, probed: StepResult, times_N: np.ndarray) -> Strip:
-        """The pictures that ``side`` shows at ``times_N``."""
+        """The pictures that the file of ``side`` shows at ``times_N`` of its own clock."""
         files = entry.recording.sides[side]
         strip = Strip(participant=files.participant, pictures_NHWC=None)
         if files.video is None or f"{side}.video" not in probed.values:

@@ -93,7 +93,7 @@ def write_report(
     report = _with_known_cost(out / "report.json", report)
     (out / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
     (out / "report.md").write_text(as_markdown(report))
-    drawn = sheets(entries, store, rule=sheet_rule or SheetRule(), limits=settings.limits, crops=settings.crops)
+    drawn = sheets(entries, store, rule=sheet_rule or SheetRule(), settings=settings)
     unfinished = out / "report.html.part"
     with unfinished.open("w") as file:
         file.writelines(page(report, drawn))

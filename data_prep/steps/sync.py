@@ -14,6 +14,7 @@ import numpy as np
 
 from avatar_lab.data.schema import SIDES
 from avatar_lab.events.pair_lag import LagRule, find_lag
+from data_prep.manifest import Recording
 from data_prep.steps.store import StepResult
 
 VERSION = 1
@@ -37,6 +38,11 @@ class SyncRule:
             return 0.0
         lag = float(found["lag_seconds"])
         return -lag if abs(lag) > float(found[found["evidence"]]["resolution"]) else 0.0
+
+    def shifts(self, recording: Recording, synced: StepResult) -> dict[str, float]:
+        """Seconds to add to the media times of a side; none where both people share one file, and with it a clock."""
+        one_file = any(files.channel is not None for files in recording.sides.values())
+        return {"b": 0.0 if one_file else self.shift(synced)}
 
 
 def sync(waveforms: dict[str, np.ndarray], probed: StepResult, *, sample_rate: int, rule: LagRule) -> StepResult:

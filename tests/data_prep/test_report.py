@@ -26,8 +26,8 @@ from data_prep.report.running import Running
 from data_prep.report.sheets import SheetRule, choose, sheets
 from data_prep.settings import Settings
 from data_prep.shard import Entry
-from data_prep.steps.crop import Crops
 from data_prep.steps.store import StepResult, StepStore
+from data_prep.steps.sync import SyncRule
 from tests.data_prep.recordings import ramp, write_video
 
 EVIL = "<script src='https://example.org/x.js'></script>|`\n"
@@ -365,9 +365,9 @@ def filmed(tmp_path: Path) -> Planted:
 
 
 def test_contact_sheets_show_the_pictures_of_their_times(filmed: Planted) -> None:
-    settings: dict[str, Any] = {"limits": Settings(layout=Layout(), work=filmed.root).limits, "crops": Crops()}
+    settings = Settings(layout=Layout(), work=filmed.root)
     rule = SheetRule(count=4, window=6.0, pictures=6, height=12)
-    found = {sheet.interaction: sheet for sheet in sheets(filmed.entries, filmed.store, rule=rule, **settings)}
+    found = {sheet.interaction: sheet for sheet in sheets(filmed.entries, filmed.store, rule=rule, settings=settings)}
     assert list(found) == ["film", "mute", "talk2", "talk3"]
     sheet = found["film"]
     assert sheet.end - sheet.start == pytest.approx(6.0)
@@ -382,9 +382,26 @@ def test_contact_sheets_show_the_pictures_of_their_times(filmed: Planted) -> Non
     assert found["mute"].strips["a"].missing == "no pictures in this recording"
     (filmed.root / "filma.mp4").unlink()
     spent = replace(rule, budget=0.0)
-    again = {sheet.interaction: sheet for sheet in sheets(filmed.entries, filmed.store, rule=spent, **settings)}
+    again = {sheet.interaction: sheet for sheet in sheets(filmed.entries, filmed.store, rule=spent, settings=settings)}
     np.testing.assert_array_equal(again["film"].strips["a"].pictures_NHWC, shown)
     assert "contact sheets were over" in again["film"].strips["b"].missing
+
+
+def test_contact_sheets_show_a_late_side_where_it_was_moved_to(tmp_path: Path) -> None:
+    made = Planted(tmp_path)
+    found = {"lag_seconds": 1.5, "confidence": 0.9999, "evidence": "bleed", "bleed": {"resolution": 0.02}}
+    made.add("late", seconds=12.0, people=("a", "b"), spans=TALK, more={"sync": StepResult(values=found)})
+    for side in "ab":
+        write_video(tmp_path / f"late{side}.mp4", np.tile(ramp(12.0, size=48), (1, 1, 2, 1))[:, :, :64])
+    rule = SheetRule(window=6.0, pictures=6, height=12)
+    for apply, behind in ((False, 0.0), (True, 1.5)):
+        settings = Settings(layout=Layout(), work=tmp_path, sync=SyncRule(apply=apply))
+        (sheet,) = sheets(made.entries, made.store, rule=rule, settings=settings)
+        middle = sheet.start + np.arange(6) + 0.5
+        for side, late in (("a", 0.0), ("b", behind)):  # what b filmed at 10 s belongs to 8.5 s
+            shown = sheet.strips[side].pictures_NHWC
+            assert shown is not None
+            np.testing.assert_allclose(shown.mean((1, 2, 3)), 10 * np.minimum(middle + late, 11.96), atol=3.0)
 
 
 def test_contact_sheets_are_in_the_page_and_do_not_depend_on_order(filmed: Planted) -> None:
