@@ -21,9 +21,9 @@ from avatar_lab.event_types import Event
 from avatar_lab.events.visible import TRACES, VisibleRules, detect_visible
 from avatar_lab.perception.pixel_reader import READ_CHANNELS, PixelReader
 from data_prep.footage import Footage
+from data_prep.npz import read_arrays
 from data_prep.steps.crop import Crop
 from data_prep.steps.store import StepResult
-from data_prep.steps.track import read_arrays
 
 VERSION = 1
 _CHUNK = 250

@@ -12,14 +12,12 @@ Keypoints are COCO-WholeBody's 133 (Jin et al. 2020, arXiv:2007.11858), of which
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from data_prep.blob import Blob
-from data_prep.manifest import SkipReason, SkipRecording
+from data_prep.npz import read_arrays
 from data_prep.steps.store import StepResult
 
 VERSION = 1
@@ -31,8 +29,6 @@ _HEAD_OF_BODY = 0.2
 _MIN_FRAMES = 10
 _MIN_SHARE_DETECTED = 0.25
 """Of the pictures in which a detector looked; what it sees in fewer may be a portrait on the wall."""
-MAX_MEMBER_BYTES = 1 << 30
-"""An array that announces more is refused before it is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,30 +92,6 @@ def _face(centre_n2: np.ndarray, height_n: np.ndarray, *, frames: int, width: in
         stray=float(np.percentile(stray_n, 90)),
         origin=origin,
     )
-
-
-def read_arrays(features: Blob, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The named arrays of an npz file, those that it has.
-
-    Raises:
-        SkipRecording: it is no npz file, or an array is damaged, too large or would need to be unpickled.
-    """
-    try:
-        found = {}
-        with features.open() as file, zipfile.ZipFile(file) as archive:
-            for info in archive.infolist():
-                if info.file_size > MAX_MEMBER_BYTES:
-                    detail = f"{features.name}: {info.filename} {info.file_size} bytes"
-                    raise SkipRecording(SkipReason.TOO_LARGE, detail)
-                name = info.filename.removesuffix(".npy")
-                if name in names:
-                    with archive.open(info) as member:
-                        found[name] = np.lib.format.read_array(member, allow_pickle=False)
-                        if member.read(1):  # also makes zipfile compare the checksum, which it does at the end only
-                            raise ValueError(f"{info.filename} is longer than its header says")
-        return found
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise SkipRecording(SkipReason.BAD_FEATURES, f"{features.name}: {error}") from error
 
 
 def _from_keypoints(arrays: dict[str, np.ndarray]) -> tuple[int, np.ndarray, np.ndarray] | None:

@@ -31,11 +31,11 @@ from data_prep.blob import Blob
 from data_prep.manifest import SkipReason, SkipRecording
 from data_prep.media.client import MediaClient, MediaLimits
 from data_prep.notes import Notes
+from data_prep.npz import read_arrays
 from data_prep.sources.paired_files import PairedFiles
 from data_prep.sources.seamless import Seamless, read_notes
 from data_prep.sources.stereo_manifest import read_alignments
 from data_prep.steps.events import load_notes
-from data_prep.steps.track import read_arrays
 from tests.data.small_dataset import random_interaction, write_dataset
 from tests.data_prep.recordings import RATE, ramp, tones, write_video
 from tests.data_prep.seamless_tree import features, notes, write_tar

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import re
-import tokenize
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -25,22 +23,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avatar_lab.data.schema.npy import DAMAGE, npy_bytes, read_npy
+
 SCHEMA_VERSION = 1
 SIDES = ("a", "b")
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    EOFError,
-    OverflowError,
-    MemoryError,
-    SyntaxError,
-    RecursionError,
-    tokenize.TokenError,
-)
-"""What numpy raises on headers that are none, or that announce more than there is."""
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]+")
 """Keys hold no dot, since a dot ends the key of a WebDataset member, and no path separator."""
-_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +141,7 @@ def to_members(interaction: Interaction) -> dict[str, bytes]:
     for side in SIDES:
         check_side(interaction.sides[side], where=f"{interaction.key}.{side}")
         for name in stored_arrays(interaction.sides[side]):
-            members[f"{side}.{name}.npy"] = _npy_bytes(getattr(interaction.sides[side], name))
+            members[f"{side}.{name}.npy"] = npy_bytes(getattr(interaction.sides[side], name))
     members["events.parquet"] = _parquet_bytes(interaction.events)
     if interaction.given_events is not None:
         members["given_events.parquet"] = _parquet_bytes(interaction.given_events)
@@ -236,31 +224,8 @@ def _read_meta(key: str, raw: bytes) -> InteractionMeta:
         raise ValueError(f"sample {key}, member json: {error}") from error
 
 
-def _npy_bytes(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
-
-
 def _read_npy(key: str, members: dict[str, bytes], name: str) -> np.ndarray:
-    raw = _member(key, members, name)
-    try:
-        _check_announced(raw)
-        return np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
-    except _DAMAGE as error:
-        raise ValueError(f"sample {key}, member {name}: {error}") from error
-
-
-def _check_announced(raw: bytes) -> None:
-    """Refuse a header that announces other than what follows it, before memory is set aside for that."""
-    buffer = io.BytesIO(raw)
-    version = np.lib.format.read_magic(buffer)
-    if version not in _NPY_HEADERS:
-        raise ValueError(f"npy format {version} is not one that this package writes")
-    shape, _, dtype = _NPY_HEADERS[version](buffer)
-    announced, there = math.prod(shape) * dtype.itemsize, len(raw) - buffer.tell()
-    if not dtype.hasobject and announced != there:
-        raise ValueError(f"its header announces {announced} bytes, {there} are there")
+    return read_npy(_member(key, members, name), where=f"sample {key}, member {name}")
 
 
 def _parquet_bytes(table: pa.Table) -> bytes:
@@ -273,5 +238,5 @@ def _read_parquet(key: str, members: dict[str, bytes], name: str) -> pa.Table:
     raw = _member(key, members, name)
     try:
         return pq.read_table(io.BytesIO(raw), use_threads=False)
-    except (*_DAMAGE, pa.ArrowException, OSError) as error:
+    except (*DAMAGE, pa.ArrowException, OSError) as error:
         raise ValueError(f"sample {key}, member {name}: {' '.join(str(error).split())}") from error
