@@ -4,14 +4,15 @@
     F  video latents in a window     K  codebooks                   V  entries per codebook
     D  width of an audio embedding   H, W, C  latent grid, channels E  audio tokens incl. script look-ahead (A + L)
     T  user audio tokens (lead + A)  G  user video tokens (lead+F)  U  width of a user video feature
-    N  audio tokens of the anchor    L  script look-ahead tokens
+    N  audio tokens of the anchor    L  script look-ahead tokens    P  video frames in a window
+    Q  user video frames (lead + P)
 
 "Lead" is the stretch of user stream before the window that its first blocks can still see (``Layout.lead_tokens``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -94,6 +95,27 @@ class Anchor(TensorRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrameFeatures(TensorRecord):
+    """Arrays that the data set brought along (face parameters, poses) by name, one row per video frame of the layout.
+
+    Those of the avatar cover the window (B, P, ...), those of the user its lead too (B, Q, ...), as ``user_video_BGU``
+    does. ``*_valid``, (B, P) and (B, Q) bool, say where there is a row; elsewhere are zeros. NaN are of the data set.
+    """
+
+    avatar: Mapping[str, Tensor]
+    avatar_valid: Mapping[str, Tensor]
+    user: Mapping[str, Tensor]
+    user_valid: Mapping[str, Tensor]
+
+    def apply(self, fn: Callable[[Tensor], Tensor]) -> Self:
+        changed = {
+            field.name: {name: fn(tensor) for name, tensor in getattr(self, field.name).items()}
+            for field in fields(self)
+        }
+        return replace(self, **changed)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DyadBatch(TensorRecord):
     """What the data loader yields: windows of conversations, one participant as the avatar, the other as the user."""
 
@@ -115,6 +137,8 @@ class DyadBatch(TensorRecord):
     anchor: Anchor
     sample_B: Tensor
     """int64 identity of the (interaction, side, window), the conversation key of counter-based noise."""
+    features: FrameFeatures | None = None
+    """Only where they were asked for."""
 
     @property
     def size(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from multiprocessing import active_children
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from avatar_lab.data.sampler import WindowSampler, items_of
 from avatar_lab.data.schema import SIDES, DatasetInfo, Interaction
 from avatar_lab.data.shards import ShardReader
+from avatar_lab.data.window_features import chosen_forms
 from avatar_lab.data.windows import WindowId, cut_window, stack_windows, whole_blocks
 from avatar_lab.layout import Layout
 from avatar_lab.tensors import DyadBatch
@@ -36,12 +37,14 @@ class DyadData:
         split: which interactions to use.
         event_weight, listening_weight, augmented_share: see :class:`WindowSampler`; only batches are augmented, whole
             conversations never.
+        features: names of arrays that the data set brought along (``*`` stands for anything), to be in
+            ``DyadBatch.features``; those that are not named are not read.
         cache_bytes: decoded interactions kept in memory, per process.
         rank, world_size: this process's part of each batch; default what ``torch.distributed`` says when batches are
             asked for, which is all of it where that is not running.
 
     Raises:
-        ValueError: the data set is damaged, has other grids, no such split, or no conversation long enough.
+        ValueError: the data set is damaged, has other grids, no such split or array, or no conversation long enough.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class DyadData:
         event_weight: float = 1.0,
         listening_weight: float = 1.0,
         augmented_share: float = 0.0,
+        features: Sequence[str] = (),
         cache_bytes: int = 2 << 30,
         rank: int | None = None,
         world_size: int | None = None,
@@ -65,6 +69,7 @@ class DyadData:
         self.layout = layout
         self.reader = ShardReader(Path(root), cache_bytes=cache_bytes)
         self.info.check_layout(layout)
+        self._features = chosen_forms(self.info.features, features)
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self._silence_K = np.asarray(self.info.silence_tokens, np.uint16)
         self.sampler = WindowSampler(
@@ -92,8 +97,9 @@ class DyadData:
         return self.reader.keys(split)
 
     def interaction(self, key: str) -> Interaction:
-        """Everything stored about one interaction: arrays of both sides, events, origin."""
-        return self.reader.interaction(key)
+        """Everything stored about one interaction: arrays of both sides, events, origin, and the ``features`` that this
+        data set was asked for, at their own rate."""
+        return self.reader.interaction(key, features=[form.name for form in self._features])
 
     def share(self) -> tuple[int, int]:
         """Rank and number of ranks.
@@ -122,7 +128,9 @@ class DyadData:
     def cut(self, windows: list[WindowId]) -> DyadBatch:
         """Batch of the given windows, all of one length."""
         cut = [
-            cut_window(self.reader.interaction(w.key), w, layout=self.layout, silence_K=self._silence_K)
+            cut_window(
+                self.interaction(w.key), w, layout=self.layout, silence_K=self._silence_K, features=self._features
+            )
             for w in windows
         ]
         return stack_windows(cut)

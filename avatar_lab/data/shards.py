@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import zlib
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 
 from avatar_lab.data.schema import (
+    FEATURES_MEMBER,
     INDEX_NAME,
     IndexRow,
     Interaction,
@@ -54,7 +56,7 @@ class ShardReader:
             raise ValueError(f"{index} points into {sorted(strange)}, which dataset.json does not list: prepare again")
         self._cache_bytes = cache_bytes
         self._cached = 0
-        self._cache: OrderedDict[str, Interaction] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, tuple[str, ...] | None], Interaction] = OrderedDict()
         self._files: dict[str, int] = {}
 
     def keys(self, split: str) -> list[str]:
@@ -78,8 +80,8 @@ class ShardReader:
             raise ValueError(f"{self.root} has no interaction {key!r}; see keys(split)")
         return self.rows[key]
 
-    def members(self, key: str) -> dict[str, bytes]:
-        """Raw members of ``key``, each checked against the index.
+    def members(self, key: str, *, features: bool = True) -> dict[str, bytes]:
+        """Raw members of ``key``, each checked against the index; with or without arrays of the data set's own.
 
         Raises:
             ValueError: a member ends early or its crc32 differs.
@@ -87,6 +89,8 @@ class ShardReader:
         row = self.row(key)
         found = {}
         for member in row.members:
+            if member.name.endswith(FEATURES_MEMBER) and not features:
+                continue
             raw = os.pread(self._file(row.shard), member.size, member.offset)
             if len(raw) != member.size or zlib.crc32(raw) != member.crc32:
                 raise ValueError(
@@ -96,14 +100,19 @@ class ShardReader:
             found[member.name] = raw
         return found
 
-    def interaction(self, key: str) -> Interaction:
-        """Decoded interaction, from memory if it was used lately."""
-        cached = self._cache.get(key)
+    def interaction(self, key: str, *, features: Collection[str] | None = ()) -> Interaction:
+        """Decoded interaction, from memory if it was used lately.
+
+        ``features`` names the data set's own arrays to bring along, ``None`` for all; by default they are not even
+        read from the disk.
+        """
+        asked = None if features is None else tuple(sorted(features))
+        cached = self._cache.get((key, asked))
         if cached is not None:
-            self._cache.move_to_end(key)
+            self._cache.move_to_end((key, asked))
             return cached
-        interaction = from_members(key, self.members(key))
-        self._cache[key] = interaction
+        interaction = from_members(key, self.members(key, features=asked != ()), features=asked)
+        self._cache[key, asked] = interaction
         self._cached += interaction.nbytes
         while self._cached > self._cache_bytes and len(self._cache) > 1:
             _, dropped = self._cache.popitem(last=False)

@@ -19,6 +19,7 @@ import webdataset as wds
 from torch.utils.data import get_worker_info
 
 from avatar_lab.data.schema import SIDES, DatasetInfo, Interaction, from_members
+from avatar_lab.data.window_features import chosen_forms
 from avatar_lab.data.windows import Window, WindowId, cut_window, stack_windows, whole_blocks
 from avatar_lab.layout import Layout
 from avatar_lab.tensors import DyadBatch
@@ -40,11 +41,12 @@ class DyadStream:
         info: ``dataset.json`` of the shards' data set.
         windows_per_interaction: windows drawn from a conversation each time it comes by.
         augmented_share: probability that a window's user is heard as in live use.
+        features: see :class:`avatar_lab.data.dataset.DyadData`; the others are passed over, but come along the way.
         rank: process number; ranks draw differently.
 
     Raises:
         ValueError: an address is not allowed, given twice or no shard of the data set, or the layout is not that of
-            the shards.
+            the shards, or they have no such array.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class DyadStream:
         seed: int,
         windows_per_interaction: int = 4,
         augmented_share: float = 0.0,
+        features: Sequence[str] = (),
         rank: int = 0,
     ) -> None:
         for url in urls:
@@ -71,6 +74,7 @@ class DyadStream:
         self._silence_K = np.asarray(info.silence_tokens, np.uint16)
         self._windows, self._seed, self._rank = windows_per_interaction, seed, rank
         self._augmented_share = augmented_share
+        self._features = chosen_forms(info.features, features)
 
     def __iter__(self) -> Iterator[DyadBatch]:
         worker = get_worker_info()
@@ -96,7 +100,10 @@ class DyadStream:
                     num_blocks=self._num_blocks,
                     heard_live=self._augmented_share > 0 and rng.random() < self._augmented_share,
                 )
-                pending.append(cut_window(interaction, window, layout=self._layout, silence_K=self._silence_K))
+                cut = cut_window(
+                    interaction, window, layout=self._layout, silence_K=self._silence_K, features=self._features
+                )
+                pending.append(cut)
             while len(pending) >= 8 * self._batch_size:  # a reservoir: a batch mixes conversations
                 rng.shuffle(pending)
                 yield stack_windows([pending.pop() for _ in range(self._batch_size)])
@@ -107,13 +114,14 @@ class DyadStream:
         Raises:
             ValueError: a shard ends early, is damaged, or holds fewer samples than ``dataset.json`` says.
         """
+        asked = [form.name for form in self._features]
         for url in self._urls if shards is None else shards:
             count = 0
             # Members arrive as raw bytes: WebDataset's own decoders would unpickle what a shard contains.
             samples = wds.WebDataset([url], shardshuffle=False, nodesplitter=None, workersplitter=None)
             try:
                 for sample in samples:
-                    yield from_members(sample["__key__"], _members(sample))
+                    yield from_members(sample["__key__"], _members(sample), features=asked)
                     count += 1
             except (ValueError, EOFError, OSError, tarfile.TarError) as error:
                 raise ValueError(f"shard {url}, after {count} samples: {error}; copy it again") from error

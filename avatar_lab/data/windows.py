@@ -7,13 +7,15 @@ Shape legend: ``tensors.py``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 
 import numpy as np
 import torch
 
-from avatar_lab.data.schema import SIDES, Interaction, SideArrays
+from avatar_lab.data.schema import SIDES, FeatureForm, Interaction, SideArrays
+from avatar_lab.data.window_features import WindowFeatures, cut_features, stack_features
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.tensors import Anchor, DyadBatch
 
@@ -54,6 +56,7 @@ class Window:
     voice_NK: np.ndarray
     anchor_present: np.bool_
     sample: np.int64
+    features: WindowFeatures | None = None
 
 
 def whole_blocks(layout: Layout, *, audio_tokens: int, video_latents: int) -> int:
@@ -63,8 +66,15 @@ def whole_blocks(layout: Layout, *, audio_tokens: int, video_latents: int) -> in
     return min(audio_tokens // layout.audio_per_block, video_latents // layout.latents_per_block)
 
 
-def cut_window(interaction: Interaction, window: WindowId, *, layout: Layout, silence_K: np.ndarray) -> Window:
-    """Arrays of ``window``.
+def cut_window(
+    interaction: Interaction,
+    window: WindowId,
+    *,
+    layout: Layout,
+    silence_K: np.ndarray,
+    features: Sequence[FeatureForm] = (),
+) -> Window:
+    """Arrays of ``window``, and the named ``features`` that the data set brought along.
 
     Raises:
         ValueError: the window ends after the conversation, the conversation is shorter than the voice sample, or it was
@@ -102,6 +112,20 @@ def cut_window(interaction: Interaction, window: WindowId, *, layout: Layout, si
         anchor_present=np.bool_(len(avatar.pictures) > 0),
         voice_NK=avatar.audio_tokens[voice : voice + layout.anchor_tokens],
         sample=np.int64(window.sample),
+        features=None if not features else _features(interaction, window, features, layout=layout),
+    )
+
+
+def _features(
+    interaction: Interaction, window: WindowId, forms: Sequence[FeatureForm], *, layout: Layout
+) -> WindowFeatures:
+    """Arrays of both people on the frames of ``video_FHWC`` and ``user_video_GU``."""
+    first, count = window.start_block * layout.frames_per_block, window.num_blocks * layout.frames_per_block
+    lead = layout.lead_tokens(Stream.USER_VIDEO) * layout.frames_per_latent
+    user = interaction.features.get(SIDES[1 - SIDES.index(window.side)])
+    return WindowFeatures(
+        avatar=cut_features(interaction.features.get(window.side), forms, layout=layout, first=first, count=count),
+        user=cut_features(user, forms, layout=layout, first=first - lead, count=lead + count),
     )
 
 
@@ -126,7 +150,9 @@ def voice_start(sound_T: np.ndarray, *, layout: Layout, start: int, end: int) ->
 
 def stack_windows(windows: list[Window]) -> DyadBatch:
     """Batch of equally long windows."""
-    arrays = {field.name: np.stack([getattr(w, field.name) for w in windows]) for field in fields(Window)}
+    names = [field.name for field in fields(Window) if field.name != "features"]
+    arrays = {name: np.stack([getattr(w, name) for w in windows]) for name in names}
+    features = [window.features for window in windows if window.features is not None]
 
     def integers(name: str) -> torch.Tensor:
         return torch.from_numpy(arrays[name].astype(np.int64))
@@ -154,6 +180,7 @@ def stack_windows(windows: list[Window]) -> DyadBatch:
             present_B=flags("anchor_present"),
         ),
         sample_B=torch.from_numpy(arrays["sample"]),
+        features=stack_features(features) if features else None,
     )
 
 

@@ -10,12 +10,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from avatar_lab.data.schema.time_axis import TOLERANCE, row_at
 from avatar_lab.layout import Layout
-
-_TOLERANCE = 2e-3
-"""Seconds by which rounded timestamps may lie on the wrong side of a grid point."""
-_MAX_HOLD = 0.5
-"""Seconds for which one source frame may stand before the picture counts as frozen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +25,7 @@ class Clock:
 
     @classmethod
     def of(cls, layout: Layout, seconds: float) -> Clock:
-        span = Fraction(seconds + _TOLERANCE).limit_denominator(1_000_000)
+        span = Fraction(seconds + TOLERANCE).limit_denominator(1_000_000)
         tokens, latents = int(span * layout.audio_rate), int(span * layout.latent_rate)
         return cls(
             audio_tokens=tokens,
@@ -44,11 +40,7 @@ def frames_on_grid(pts_P: np.ndarray, *, fps: Fraction, count: int) -> tuple[np.
 
     Timestamps decide, not frame numbers times a nominal rate: variable rates, dropped frames and late starts keep sync.
     """
-    times = np.arange(count) * float(1 / fps)
-    shown = np.searchsorted(pts_P, times + _TOLERANCE, side="right") - 1
-    index = np.clip(shown, 0, len(pts_P) - 1)
-    age = times - pts_P[index]
-    return index, (shown >= 0) & (age < _MAX_HOLD)
+    return row_at(pts_P, np.arange(count) * float(1 / fps))
 
 
 def waveform_on_grid(wav_S: np.ndarray, *, start: float, layout: Layout, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +52,6 @@ def waveform_on_grid(wav_S: np.ndarray, *, start: float, layout: Layout, clock: 
     used = source[: max(0, clock.samples - first)]
     placed[first : first + len(used)] = used
     token = np.arange(clock.audio_tokens) * layout.samples_per_token
-    slack = round(_TOLERANCE * layout.sample_rate)
+    slack = round(TOLERANCE * layout.sample_rate)
     valid_T = (token >= first - slack) & (token + layout.samples_per_token <= first + len(used) + slack)
     return placed, valid_T

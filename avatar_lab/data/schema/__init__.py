@@ -1,5 +1,6 @@
 """The shard schema, versioned: ``sample`` is one encoded conversation, ``index`` is the data set around it."""
 
+from avatar_lab.data.schema.features import FEATURES_MEMBER, FeatureForm, SideFeatures, forms_of, matches
 from avatar_lab.data.schema.index import (
     INDEX_NAME,
     INFO_NAME,
@@ -26,19 +27,24 @@ from avatar_lab.data.schema.sample import (
 )
 
 __all__ = [
+    "FEATURES_MEMBER",
     "INDEX_NAME",
     "INFO_NAME",
     "SCHEMA_VERSION",
     "SIDES",
     "DatasetInfo",
+    "FeatureForm",
     "IndexRow",
     "Interaction",
     "InteractionMeta",
     "Member",
     "ShardInfo",
     "SideArrays",
+    "SideFeatures",
     "file_sha256",
+    "forms_of",
     "from_members",
+    "matches",
     "read_index",
     "read_info",
     "shard_key",

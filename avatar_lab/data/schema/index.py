@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avatar_lab.data.schema.features import FeatureForm
 from avatar_lab.data.schema.sample import KEY_PATTERN, SCHEMA_VERSION
 from avatar_lab.layout import Layout
 
@@ -132,6 +133,8 @@ class DatasetInfo:
     """Hours per licence."""
     non_commercial: bool
     """True if any interaction forbids commercial use; then the whole training run does."""
+    features: tuple[FeatureForm, ...] = ()
+    """Arrays that the data set brought along, in all types and shapes that occur, in order of names."""
     schema_version: int = SCHEMA_VERSION
 
     def check_layout(self, layout: Layout) -> None:
@@ -205,7 +208,10 @@ def read_index(path: Path) -> list[IndexRow]:
 def write_info(path: Path, info: DatasetInfo) -> None:
     """Write ``dataset.json`` so that it is either absent or whole."""
     unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(json.dumps(asdict(info), indent=1, sort_keys=True) + "\n")
+    plain = asdict(info)
+    if not info.features:  # as before there were any, so that older readers read it too
+        del plain["features"]
+    unfinished.write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
     unfinished.replace(path)
 
 
@@ -233,6 +239,9 @@ def read_info(root: Path) -> DatasetInfo:
         plain["shards"] = tuple(ShardInfo(**shard) for shard in plain["shards"])
         plain["latent_shape"] = tuple(plain["latent_shape"])
         plain["silence_tokens"] = tuple(plain["silence_tokens"])
+        plain["features"] = tuple(
+            FeatureForm(**form | {"shape": tuple(form["shape"])}) for form in plain.get("features", ())
+        )
         return DatasetInfo(**plain)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error!r}): prepare the data again") from error

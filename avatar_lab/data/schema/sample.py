@@ -5,8 +5,9 @@ one of ``a.<array>.npy``, ``b.<array>.npy`` (both participants; either may be th
 the detectors), ``given_events.parquet`` (the source's own log, where it has one) and ``json``. Arrays are read without
 pickle and checked against ``ARRAYS``; nothing here runs code that a shard contains.
 
-Members of ``OPTIONAL`` may be absent. They may be added within a schema version, since readers ignore members that they
-do not know; whatever changes or removes one that is always there raises ``SCHEMA_VERSION``.
+Members of ``OPTIONAL`` may be absent, and so may ``<side>.features.npz``, arrays of the data set's own
+(``features.py``). Such members may be added within a schema version, since readers ignore members that they do not
+know; whatever changes or removes one that is always there raises ``SCHEMA_VERSION``.
 
     T audio tokens   K codebooks   F video latents   H, W, C latent grid, channels   U user feature   R pictures
 """
@@ -16,13 +17,15 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avatar_lab.data.schema.features import FEATURES_MEMBER, SideFeatures, features_bytes, read_features
 from avatar_lab.data.schema.npy import DAMAGE, npy_bytes, read_npy
 
 SCHEMA_VERSION = 1
@@ -79,7 +82,7 @@ class SideArrays:
 
     @property
     def nbytes(self) -> int:
-        arrays = (getattr(self, field.name) for field in fields(self))
+        arrays = (getattr(self, each.name) for each in fields(self))
         return sum(array.nbytes for array in arrays if array is not None)
 
 
@@ -118,11 +121,14 @@ class Interaction:
     sides: dict[str, SideArrays]
     events: pa.Table
     given_events: pa.Table | None
+    features: dict[str, SideFeatures] = field(default_factory=dict)
+    """Arrays that the data set brought along, by side; of a side that has none, or that was not asked for, nothing."""
 
     @property
     def nbytes(self) -> int:
         given = 0 if self.given_events is None else self.given_events.nbytes
-        return sum(side.nbytes for side in self.sides.values()) + self.events.nbytes + given
+        brought = sum(side.nbytes for side in self.features.values())
+        return sum(side.nbytes for side in self.sides.values()) + brought + self.events.nbytes + given
 
 
 def shard_key(interaction: str) -> str:
@@ -142,6 +148,8 @@ def to_members(interaction: Interaction) -> dict[str, bytes]:
         check_side(interaction.sides[side], where=f"{interaction.key}.{side}")
         for name in stored_arrays(interaction.sides[side]):
             members[f"{side}.{name}.npy"] = npy_bytes(getattr(interaction.sides[side], name))
+        if side in interaction.features:
+            members[f"{side}.{FEATURES_MEMBER}"] = features_bytes(interaction.features[side])
     members["events.parquet"] = _parquet_bytes(interaction.events)
     if interaction.given_events is not None:
         members["given_events.parquet"] = _parquet_bytes(interaction.given_events)
@@ -149,8 +157,11 @@ def to_members(interaction: Interaction) -> dict[str, bytes]:
     return members
 
 
-def from_members(key: str, members: dict[str, bytes]) -> Interaction:
+def from_members(key: str, members: dict[str, bytes], *, features: Collection[str] | None = None) -> Interaction:
     """Inverse of :func:`to_members`; members of unknown name are ignored, never executed.
+
+    Args:
+        features: names of the data set's own arrays to read; ``None`` for all that are there.
 
     Raises:
         ValueError: the key is none, a member is missing, has another type or shape than the schema says, or another
@@ -159,12 +170,15 @@ def from_members(key: str, members: dict[str, bytes]) -> Interaction:
     if not KEY_PATTERN.fullmatch(key):
         raise ValueError(f"{key!r} is no shard key (letters, digits, '_' and '-' only): no avatar_lab shard holds it")
     meta = _read_meta(key, _member(key, members, "json"))
-    sides = {}
+    sides, brought = {}, {}
     for side in SIDES:
         there = [*ARRAYS, *(name for name in OPTIONAL if f"{side}.{name}.npy" in members)]
         arrays = {name: _read_npy(key, members, f"{side}.{name}.npy") for name in there}
         sides[side] = SideArrays(**arrays)
         check_side(sides[side], where=f"{key}.{side}")
+        name = f"{side}.{FEATURES_MEMBER}"
+        if name in members and (features is None or features):
+            brought[side] = read_features(members[name], where=f"sample {key}, member {name}", names=features)
     given = "given_events.parquet"
     return Interaction(
         key=key,
@@ -172,6 +186,7 @@ def from_members(key: str, members: dict[str, bytes]) -> Interaction:
         sides=sides,
         events=_read_parquet(key, members, "events.parquet"),
         given_events=_read_parquet(key, members, given) if given in members else None,
+        features=brought,
     )
 
 
