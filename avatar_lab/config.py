@@ -10,8 +10,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from avatar_lab.allocator import keep_freed_memory
 from avatar_lab.construct import nearest
+from avatar_lab.layout import Layout
 
 CONFIG_MODULE = "configs"
 log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ class RunConfig:
     cluster: dict[str, Any]
     samples: dict[str, Any] | None = None
     """What writes sample media now and then, if anything."""
+    gate: dict[str, Any] | None = None
+    """What the checkpoint must reach before the next stage may start (``gate.GateConfig``), if anything."""
     dry_run: bool = False
 
     @classmethod
@@ -76,7 +79,7 @@ class RunConfig:
             ValueError: a top-level key is unknown or missing, or a group is not a mapping.
         """
         plain = known_keys(node, cls, "the top level")
-        required = [f.name for f in fields(cls) if f.default is not None and f.name != "dry_run"]
+        required = [f.name for f in fields(cls) if f.default is MISSING]
         missing = [name for name in required if name not in plain]
         if missing:
             raise ValueError(f"the config lacks {missing}; compose it from {CONFIG_MODULE}/train.yaml")
@@ -91,6 +94,26 @@ def load(overrides: Sequence[str]) -> RunConfig:
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         return RunConfig.from_node(compose("train", overrides=list(overrides)))
+
+
+def compose_more(name: str, overrides: Sequence[str]) -> DictConfig:
+    """A config beside the one that an entry point runs with."""
+    if GlobalHydra.instance().is_initialized():
+        return compose(name, overrides=list(overrides))
+    with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def build_layout(node: Mapping[str, Any]) -> Layout:
+    """Layout from its config group.
+
+    Raises:
+        ValueError: a key is unknown, or the numbers do not fit together.
+    """
+    unknown = sorted(set(node) - set(Layout.__dataclass_fields__))
+    if unknown:
+        raise ValueError(f"unknown layout key {unknown[0]!r}; a layout has {sorted(Layout.__dataclass_fields__)}")
+    return Layout.from_dict(dict(node))
 
 
 def choices(group: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -19,7 +19,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from avatar_lab.config import CONFIG_MODULE, known_keys, run_task
+from avatar_lab.config import CONFIG_MODULE, build_layout, known_keys, run_task
 from avatar_lab.construct import build, nearest
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.schema import file_sha256
@@ -41,7 +41,6 @@ from avatar_lab.evaluation.summary import write_json
 from avatar_lab.perception.pixel_reader import PixelReader
 from avatar_lab.precision import fast_bfloat16
 from avatar_lab.run_folder import commit
-from avatar_lab.train import build_layout
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +86,16 @@ class EvaluateConfig:
         Raises:
             ValueError: a key or an agent is unknown.
         """
-        config = cls(**known_keys(node, cls, "an evaluation"))
+        return cls.of(known_keys(node, cls, "an evaluation"))
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> EvaluateConfig:
+        """From plain values.
+
+        Raises:
+            ValueError: an agent is unknown.
+        """
+        config = cls(**plain)
         for agent in config.agents:
             if agent not in AGENTS:
                 raise ValueError(f"unknown agent {agent!r}{nearest(agent, list(AGENTS))}; there are {list(AGENTS)}")
@@ -97,6 +105,16 @@ class EvaluateConfig:
 def run(config: EvaluateConfig) -> None:
     """Measure, then write the report."""
     start = time.perf_counter()
+    studio, data = measure_agents(config)
+    write_json(Path(config.out) / "reader.json", read_quality(studio, num_conversations=READER_CONVERSATIONS))
+    if config.latency_seconds > 0:
+        _latency(config, studio)
+    num_dyads = len(studio.references.interactions)
+    _report(config, data, studio, num_dyads=num_dyads, evaluation_seconds=time.perf_counter() - start)
+
+
+def measure_agents(config: EvaluateConfig) -> tuple[Studio, DyadData]:
+    """Write the rows of all agents that have none yet; returns where they performed, and the data."""
     studio, data = build_studio(config)
     if config.inputs is not None:
         studio.write_inputs(Path(config.inputs))
@@ -112,11 +130,7 @@ def run(config: EvaluateConfig) -> None:
             workers=config.workers,
             progress=progress.update,
         )
-    write_json(Path(config.out) / "reader.json", read_quality(studio, num_conversations=READER_CONVERSATIONS))
-    if config.latency_seconds > 0:
-        _latency(config, studio)
-    num_dyads = len(studio.references.interactions)
-    _report(config, data, studio, num_dyads=num_dyads, evaluation_seconds=time.perf_counter() - start)
+    return studio, data
 
 
 def build_studio(config: EvaluateConfig) -> tuple[Studio, DyadData]:

@@ -44,6 +44,8 @@ def summary(run: Path) -> str:
     """One line: state, steps, hours, folder."""
     row, steps = last_row(run), config_of(run)["training"]["steps"]
     state = "done" if (run / "done.json").exists() else "open"
+    if (run / "gate.json").exists() and not all(bar["passed"] for bar in json.loads((run / "gate.json").read_text())):
+        state = "shut"  # its gate
     return f"{state}  {int(row.get('step', 0)):>8}/{steps:<8} {row.get('seconds', 0.0) / 3600:>7.2f} h  {run}"
 
 

@@ -18,11 +18,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from avatar_lab.config import CONFIG_MODULE, RunConfig, run_task
+from avatar_lab.config import CONFIG_MODULE, RunConfig, build_layout, run_task
 from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.dry_run import describe
-from avatar_lab.layout import Layout
+from avatar_lab.gate import GATE_EXIT_CODE, GateConfig, passes
 from avatar_lab.run_folder import claim, finish, set_aside
 from avatar_lab.stage.protocol import Stage
 from avatar_lab.training import distributed
@@ -39,18 +39,6 @@ def shared_objects(config: RunConfig) -> dict[str, Any]:
     if "audio_codec" in codecs:
         shared["codebook"] = codecs["audio_codec"].codebook
     return shared
-
-
-def build_layout(node: Mapping[str, Any]) -> Layout:
-    """Layout from its config group.
-
-    Raises:
-        ValueError: a key is unknown, or the numbers do not fit together.
-    """
-    unknown = sorted(set(node) - set(Layout.__dataclass_fields__))
-    if unknown:
-        raise ValueError(f"unknown layout key {unknown[0]!r}; a layout has {sorted(Layout.__dataclass_fields__)}")
-    return Layout.from_dict(dict(node))
 
 
 def chosen(group: str, node: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +80,8 @@ def run(config: RunConfig) -> int:
     if config.dry_run:
         describe(shared["layout"], lambda: build_stage(config, shared), lambda: build_data(config, shared))
         return 0
+    if config.gate is not None:
+        GateConfig.from_plain(config.gate)  # a gate that cannot be is said now, not after the training
     stage, data = build_stage(config, shared), build_data(config, shared)
     fit, machine = build(config.training), build(config.cluster["machine"])
     samples = None if config.samples is None else build(chosen("samples", config.samples), **shared)
@@ -115,6 +105,9 @@ def run(config: RunConfig) -> int:
         return result.exit_code
     if distributed.rank() == 0:
         finish(out, stage.export(result.roles), steps=result.steps_done)
+        if not passes(config):
+            log.error("error: the gate is shut; train longer or otherwise, or lower it if you know better")
+            return GATE_EXIT_CODE
     return 0
 
 

@@ -25,7 +25,7 @@ FLOORS = (
     {"training"},
     {
         *("config", "train", "evaluate", "stream", "cli", "render", "export", "submit", "runs", "doctor"),
-        *("dry_run", "run_folder", "inspect_sample"),
+        *("dry_run", "run_folder", "inspect_sample", "gate"),
     },
 )
 """Packages and modules of ``avatar_lab`` from the ground up; a floor imports its own and lower ones. The packages of

@@ -11,11 +11,11 @@ import pytest
 import torch
 import yaml
 
-from avatar_lab.config import RunConfig, load
+from avatar_lab.config import RunConfig, build_layout, load
 from avatar_lab.construct import build, locate
 from avatar_lab.layout import Layout
 from avatar_lab.run_folder import write_artefacts
-from avatar_lab.train import build_layout, build_stage, shared_objects
+from avatar_lab.train import build_stage, shared_objects
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FILES = sorted(CONFIGS.glob("experiment/**/*.yaml"))
