@@ -166,7 +166,7 @@ def prepare(
         writer = ShardWriter(
             out=out,
             store=store,
-            layout=layout,
+            settings=settings,
             audio_codec=audio,
             video_codec=video,
             max_shard_bytes=max_shard_bytes,

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.data.schema import (
     INDEX_NAME,
@@ -25,19 +23,20 @@ from avatar_lab.data.schema import (
     IndexRow,
     Interaction,
     InteractionMeta,
-    Member,
     ShardInfo,
     SideArrays,
     file_sha256,
+    is_current,
     read_info,
     shard_key,
     write_index,
     write_info,
 )
 from avatar_lab.events.segments import to_mask
-from avatar_lab.layout import Layout
+from data_prep.index_row import figures_of, index_row
 from data_prep.manifest import Recording
 from data_prep.open_shard import OpenShard
+from data_prep.settings import Settings
 from data_prep.steps.store import StepResult, StepStore
 
 
@@ -63,12 +62,13 @@ class ShardWriter:
         *,
         out: Path,
         store: StepStore,
-        layout: Layout,
+        settings: Settings,
         audio_codec: AudioCodec,
         video_codec: VideoCodec,
         max_shard_bytes: int,
     ) -> None:
-        self._out, self._store, self._layout = Path(out), store, layout
+        self._out, self._store = Path(out), store
+        self._layout, self._sync = settings.layout, settings.sync
         self._audio_codec, self._video_codec = audio_codec, video_codec
         self._max_shard_bytes = max_shard_bytes
 
@@ -103,7 +103,9 @@ class ShardWriter:
             interaction = self._interaction(entry, results)
             a = interaction.sides["a"]
             shape = (a.avatar_latents.shape[1:], a.user_features.shape[1])
-            rows.append(_index_row(entry, interaction, results["events"], open_shard.add(interaction), open_shard.name))
+            members = open_shard.add(interaction)
+            figures = figures_of(entry.recording, results, self._sync)
+            rows.append(index_row(interaction, results["events"], figures, members, open_shard.name))
         if open_shard is None or shape is None:
             raise ValueError("no recording is left to write; see the report for why each was skipped")
         shards.append(open_shard.close())
@@ -192,7 +194,7 @@ class ShardWriter:
         except ValueError:  # of an older schema, or damaged: it is about to be replaced
             return None
         index = self._out / INDEX_NAME
-        whole = index.is_file() and file_sha256(index) == info.index_sha256
+        whole = index.is_file() and file_sha256(index) == info.index_sha256 and is_current(index)
         for shard in info.shards:
             path = self._out / shard.name
             whole = whole and path.is_file() and file_sha256(path) == shard.sha256
@@ -240,35 +242,6 @@ class ShardWriter:
             licenses=dict(licenses),
             non_commercial=any(row.non_commercial for row in rows),
         )
-
-
-def _index_row(
-    entry: Entry, interaction: Interaction, found: StepResult, members: tuple[Member, ...], shard: str
-) -> IndexRow:
-    def per_second(name: str) -> list[int]:
-        return np.asarray(found.arrays[name]).tolist()
-
-    meta = interaction.meta
-    return IndexRow(
-        key=interaction.key,
-        interaction=meta.interaction,
-        split=meta.split,
-        shard=shard,
-        members=members,
-        seconds=meta.seconds,
-        audio_tokens=len(interaction.sides["a"].audio_tokens),
-        video_latents=len(interaction.sides["a"].avatar_latents),
-        participant_a=meta.participants["a"],
-        participant_b=meta.participants["b"],
-        group=meta.group,
-        source=meta.source,
-        license=meta.license,
-        non_commercial=meta.non_commercial,
-        a_reactions=per_second("a.reactions"),
-        b_reactions=per_second("b.reactions"),
-        a_listening=per_second("a.listening"),
-        b_listening=per_second("b.listening"),
-    )
 
 
 def _refuse_duplicates(entries: Sequence[Entry]) -> None:

@@ -145,7 +145,7 @@ def _written(
     writer = ShardWriter(
         out=folder,
         store=StepStore(settings.work),
-        layout=settings.layout,
+        settings=settings,
         audio_codec=audio,
         video_codec=video,
         max_shard_bytes=max_shard_bytes,

@@ -16,7 +16,8 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
 from avatar_lab.data.sampler import WindowSampler, items_of
-from avatar_lab.data.schema import SIDES, DatasetInfo, Interaction
+from avatar_lab.data.schema import SIDES, DatasetInfo, IndexRow, Interaction
+from avatar_lab.data.selection import SelectionRule
 from avatar_lab.data.shards import ShardReader
 from avatar_lab.data.window_features import chosen_forms
 from avatar_lab.data.windows import WindowId, cut_window, stack_windows, whole_blocks
@@ -39,12 +40,14 @@ class DyadData:
             conversations never.
         features: names of arrays that the data set brought along (``*`` stands for anything), to be in
             ``DyadBatch.features``; those that are not named are not read.
+        selection: which interactions windows are drawn from; ``keys`` and ``conversation`` give all.
         cache_bytes: decoded interactions kept in memory, per process.
         rank, world_size: this process's part of each batch; default what ``torch.distributed`` says when batches are
             asked for, which is all of it where that is not running.
 
     Raises:
-        ValueError: the data set is damaged, has other grids, no such split or array, or no conversation long enough.
+        ValueError: the data set is damaged, has other grids, no such split or array, or no conversation that is long
+            enough and within the selection.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class DyadData:
         listening_weight: float = 1.0,
         augmented_share: float = 0.0,
         features: Sequence[str] = (),
+        selection: SelectionRule | None = None,
         cache_bytes: int = 2 << 30,
         rank: int | None = None,
         world_size: int | None = None,
@@ -73,7 +77,7 @@ class DyadData:
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self._silence_K = np.asarray(self.info.silence_tokens, np.uint16)
         self.sampler = WindowSampler(
-            [self.reader.row(key) for key in self.reader.keys(split)],
+            self._selected(split, selection or SelectionRule()),
             layout=layout,
             num_blocks=num_blocks,
             seed=seed,
@@ -86,6 +90,18 @@ class DyadData:
                 "%d of %d interactions are shorter than a window of %d blocks and are never sampled: %s",
                 len(self.sampler.too_short), len(self.reader.keys(split)), num_blocks, self.sampler.too_short[:5],
             )  # fmt: skip
+
+    def _selected(self, split: str, rule: SelectionRule) -> list[IndexRow]:
+        """Rows of ``split`` that ``rule`` lets pass; what it leaves out is said."""
+        rows = [self.reader.row(key) for key in self.reader.keys(split)]
+        refused = rule.refused(rows)
+        out = {key for keys in refused.values() for key in keys}
+        reasons = ", ".join(f"{len(keys)} for {reason} (such as {keys[0]})" for reason, keys in refused.items())
+        if len(out) == len(rows):
+            raise ValueError(f"{rule} leaves out all {len(rows)} interactions of split {split!r}: {reasons}; loosen it")
+        if out:
+            log.warning("%d of %d interactions are left out by the selection: %s", len(out), len(rows), reasons)
+        return [row for row in rows if row.key not in out]
 
     @property
     def info(self) -> DatasetInfo:

@@ -77,9 +77,15 @@ def random_interaction(key: str, *, seconds: float, layout: Layout, seed: int = 
 
 
 def write_dataset(
-    root: Path, *, lengths: dict[str, float], layout: Layout | None = None, reactions_at: dict[str, int] | None = None
+    root: Path,
+    *,
+    lengths: dict[str, float],
+    layout: Layout | None = None,
+    reactions_at: dict[str, int] | None = None,
+    figures: dict[str, dict[str, float | None]] | None = None,
 ) -> DatasetInfo:
-    """A data set with one shard per two interactions; ``reactions_at`` puts many reactions of side a into a second."""
+    """A data set with one shard per two interactions; ``reactions_at`` puts many reactions of side a into a second,
+    ``figures`` gives columns of the index that may be unknown."""
     layout = layout or Layout()
     root.mkdir(parents=True, exist_ok=True)
     rows, shards = [], []
@@ -112,6 +118,7 @@ def write_dataset(
                     b_reactions=[0] * seconds,
                     a_listening=[0] * seconds,
                     b_listening=[0] * seconds,
+                    **(figures or {}).get(key, {}),
                 )
             )
         shards.append(shard.close())

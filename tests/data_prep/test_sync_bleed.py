@@ -139,6 +139,13 @@ def test_a_late_side_is_noted_and_moved_only_on_demand(recordings: Path, tmp_pat
         for name, key in keys.items()
     }
     assert lags == pytest.approx({"sync": 0.0, "late": LAG}, abs=0.015)
+    for reader, late_by in ((noted, LAG), (moved, 0.0)):  # in the index: what is left of it
+        row = reader.row("late")
+        assert row.lag_seconds == pytest.approx(late_by, abs=0.015)
+        assert row.lag_confidence > 0.999
+        bleed = work / "bleed" / reader.interaction("late").meta.step_keys["bleed"] / "result.json"
+        assert {"a": row.a_isolation_db, "b": row.b_isolation_db} == json.loads(bleed.read_text())["isolation_db"]
+        assert row.a_isolation_db > 10.0
     assert moved.interaction("sync").meta.step_keys == keys["sync"]
     assert moved.interaction("late").meta.step_keys["sync"] == keys["late"]["sync"]
     turns = [

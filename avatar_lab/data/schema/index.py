@@ -51,9 +51,16 @@ INDEX_SCHEMA = pa.schema(
         ("b_reactions", pa.list_(pa.uint8())),
         ("a_listening", pa.list_(pa.uint8())),
         ("b_listening", pa.list_(pa.uint8())),
+        # what a run may select by (``selection.py``); null where it is not known
+        ("lag_seconds", pa.float64()),
+        ("lag_confidence", pa.float64()),
+        ("a_isolation_db", pa.float64()),
+        ("b_isolation_db", pa.float64()),
     ]
 )
 """``*_reactions``: onsets of reactions by that side; ``*_listening``: percent of the second spent listening."""
+LATER_COLUMNS = frozenset({"lag_seconds", "lag_confidence", "a_isolation_db", "b_isolation_db"})
+"""Came within this schema version: data sets from before lack them, and know nothing of what they say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +95,13 @@ class IndexRow:
     b_reactions: list[int]
     a_listening: list[int]
     b_listening: list[int]
+    lag_seconds: float | None = None
+    """By which side b is late as it is stored; what was already made up for is not in it."""
+    lag_confidence: float | None = None
+    """0 to 1, of there being a lag at all; the lag itself may be 0."""
+    a_isolation_db: float | None = None
+    """Level of a's channel while only a speaks minus while only b does."""
+    b_isolation_db: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +204,11 @@ def write_index(path: Path, rows: list[IndexRow]) -> str:
     return file_sha256(path)
 
 
+def is_current(path: Path) -> bool:
+    """Whether the index at ``path`` has all columns that are written now."""
+    return pq.read_schema(path).names == INDEX_SCHEMA.names
+
+
 def read_index(path: Path) -> list[IndexRow]:
     """Rows of the index, in file order.
 
@@ -200,6 +219,9 @@ def read_index(path: Path) -> list[IndexRow]:
         table = pq.read_table(path, use_threads=False)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}): prepare the data again") from error
+    for name in INDEX_SCHEMA.names:
+        if name in LATER_COLUMNS and name not in table.schema.names:
+            table = table.append_column(INDEX_SCHEMA.field(name), pa.nulls(len(table), INDEX_SCHEMA.field(name).type))
     if table.schema.names != INDEX_SCHEMA.names:
         raise ValueError(f"{path} has columns {table.schema.names}: prepare the data again")
     return [IndexRow(**row | {"members": tuple(Member(**m) for m in row["members"])}) for row in table.to_pylist()]
