@@ -59,6 +59,12 @@ def plan_own_audio(
     return AudioPlan(tokens_BEK=tokens_BEK, state_BE=state_BE, lookahead_B=lookahead_B)
 
 
+def open_where_heard(hears_BS: Tensor, layout: Layout) -> Tensor:
+    """(B, E) bool: audio outside the script is the model's own where it hears the user; ahead as in the last block."""
+    open_BA = hears_BS.repeat_interleave(layout.audio_per_block, dim=1)
+    return torch.cat([open_BA, hears_BS[:, -1:].expand(-1, layout.script_lookahead)], dim=1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class UserStreams(TensorRecord):
     """What may be perceived of the user. A stream that is absent has no tokens at all; it is never a black picture."""
@@ -86,8 +92,16 @@ class Context(TensorRecord):
         return self.user.hears_BS.shape[1]
 
 
+def recorded_blocks(batch: DyadBatch, layout: Layout, stream: Stream) -> Tensor:
+    """(B, S) bool: the recording has the user's ``stream`` in that block, at least in part. Where a camera or a
+    microphone was off, the stream is absent as it is in live use."""
+    valid = batch.user_audio_valid_BT if stream is Stream.USER_AUDIO else batch.user_video_valid_BG
+    return valid[:, layout.lead_tokens(stream) :].unflatten(1, (-1, layout.per_block(stream))).any(dim=-1)
+
+
 def perceive(batch: DyadBatch, layout: Layout, *, hears_BS: Tensor, sees_BS: Tensor) -> UserStreams:
-    """User streams of a batch, with tokens marked absent in blocks where the stream is off.
+    """User streams of a batch, with tokens marked absent in blocks where the stream is off, which it is also where the
+    recording lacks it.
 
     The lead takes the presence of the first block: a window that starts with the camera off has never seen the user.
     """
@@ -102,10 +116,10 @@ def perceive(batch: DyadBatch, layout: Layout, *, hears_BS: Tensor, sees_BS: Ten
     return UserStreams(
         audio_BTK=batch.user_audio_BTK,
         audio_present_BT=present[0],
-        hears_BS=hears_BS,
+        hears_BS=hears_BS & recorded_blocks(batch, layout, Stream.USER_AUDIO),
         video_BGU=batch.user_video_BGU,
         video_present_BG=present[1],
-        sees_BS=sees_BS,
+        sees_BS=sees_BS & recorded_blocks(batch, layout, Stream.USER_VIDEO),
     )
 
 
@@ -114,14 +128,14 @@ def scripted_context(batch: DyadBatch, layout: Layout, level: Level, *, silence_
     num_blocks = batch.video_BFHWC.shape[1] // layout.latents_per_block
     ones_BS = torch.ones(batch.size, num_blocks, dtype=torch.bool, device=batch.audio_BEK.device)
     ones_B = ones_BS[:, 0]
+    user = perceive(batch, layout, hears_BS=ones_BS & level.listens, sees_BS=ones_BS & level.sees)
     plan = plan_own_audio(
         batch,
         silence_K=silence_K,
-        open_BE=torch.full_like(batch.script_BE, level.listens),
+        open_BE=open_where_heard(user.hears_BS, layout),
         scripted_B=ones_B,
         lookahead_B=ones_B * layout.script_lookahead,
     )
-    user = perceive(batch, layout, hears_BS=ones_BS & level.listens, sees_BS=ones_BS & level.sees)
     return Context(plan=plan, user=user, anchor=batch.anchor)
 
 

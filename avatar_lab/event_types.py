@@ -52,8 +52,11 @@ class EventType(StrEnum):
     # what is no behaviour at all
     BACKGROUND = "background"
     """Something in the room behind changes; means nothing."""
+    # no behaviour: what the recording of one participant lacks
     CAMERA_OFF = "camera_off"
+    """The picture shows nothing, and the other cannot see this participant."""
     MICROPHONE_OFF = "microphone_off"
+    """The sound is digital silence, and the other cannot hear this participant."""
 
 
 @dataclass(frozen=True, kw_only=True)

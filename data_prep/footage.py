@@ -19,7 +19,7 @@ from data_prep.blob import Blob
 from data_prep.manifest import Recording
 from data_prep.media.client import MediaClient, VideoFacts
 from data_prep.media.faces import FaceFinder
-from data_prep.steps import encode, pictures, track
+from data_prep.steps import encode, outages, pictures, track
 from data_prep.steps.clock import Clock, frames_on_grid
 from data_prep.steps.crop import Crop
 from data_prep.steps.probe import video_facts
@@ -113,20 +113,25 @@ def take_pictures(
     count: int,
 ) -> StepResult:
     """Reference pictures of both sides from neutral moments between the events ``found``."""
+    nothing = pictures.no_pictures(video_codec)
     if footage.recording.audio_only:
-        return pictures.no_pictures(video_codec)
-    arrays = {}
+        return nothing
+    arrays = dict(nothing.arrays)
+    fps = float(footage.layout.fps)
     moving = [found.tables[name] for name in ("events", "given_events") if name in found.tables]
     for side in SIDES:
+        index_P, live_P = footage.shown(side)
+        off_n2 = found.arrays[f"{side}.{outages.CAMERA}"]
         grid_frames_R = pictures.neutral_frames(
             [tuple(span) for span in found.arrays[f"{side}.speech"].tolist()],
             pa.concat_tables(moving),
             side=side,
-            fps=float(footage.layout.fps),
-            frames=footage.clock.frames,
+            fps=fps,
+            live_P=live_P & outages.recorded(off_n2, rate=fps, count=footage.clock.frames),
             pictures=count,
         )
-        index_P, _ = footage.shown(side)
+        if not len(grid_frames_R):  # the camera was off all the time
+            continue
         pieces = footage.frames(side, index_P[grid_frames_R], chunk=len(grid_frames_R))
         arrays[f"{side}.pictures"] = pictures.encode_pictures(pieces, video_codec, framings[side][0])
         arrays[f"{side}.picture_frames"] = grid_frames_R

@@ -37,6 +37,7 @@ from data_prep.index_row import figures_of, index_row
 from data_prep.manifest import Recording
 from data_prep.open_shard import OpenShard
 from data_prep.settings import Settings
+from data_prep.steps import outages
 from data_prep.steps.store import StepResult, StepStore
 
 
@@ -125,19 +126,26 @@ class ShardWriter:
         sides = {}
         for side in SIDES:
             arrays = results["encode"].arrays
-            count = len(arrays[f"{side}.audio_tokens"])
+            count, latents = len(arrays[f"{side}.audio_tokens"]), len(arrays[f"{side}.avatar_latents"])
             heard = results["augment"].arrays[f"{side}.user_tokens"] if "augment" in results else None
             rate = float(self._layout.audio_rate)
             masks = {
                 name: to_mask([tuple(s) for s in found.arrays[f"{side}.{key}"].tolist()], rate=rate, count=count)
                 for name, key in (("script", "script"), ("sound", "speech"))
             }
+            heard_T = outages.recorded(found.arrays[f"{side}.{outages.MICROPHONE}"], rate=rate, count=count)
+            seen_F = outages.recorded(
+                found.arrays[f"{side}.{outages.CAMERA}"],
+                rate=float(self._layout.latent_rate),
+                count=latents,
+                settle=self._video_codec.spec.warm_latents,
+            )
             sides[side] = SideArrays(
                 audio_tokens=arrays[f"{side}.audio_tokens"],
                 avatar_latents=arrays[f"{side}.avatar_latents"],
                 user_features=arrays[f"{side}.user_features"],
-                audio_valid=arrays[f"{side}.audio_valid"],
-                video_valid=arrays[f"{side}.video_valid"],
+                audio_valid=arrays[f"{side}.audio_valid"] & heard_T,
+                video_valid=arrays[f"{side}.video_valid"] & seen_F,
                 pictures=results["pictures"].arrays[f"{side}.pictures"],
                 picture_frames=results["pictures"].arrays[f"{side}.picture_frames"],
                 user_tokens=heard,

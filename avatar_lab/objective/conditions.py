@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from avatar_lab.avatar_model import AvatarModel
-from avatar_lab.context import Context, OwnAudio, perceive, plan_own_audio
+from avatar_lab.context import Context, OwnAudio, open_where_heard, perceive, plan_own_audio
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.tensors import AVState, DyadBatch, TensorRecord
@@ -42,7 +42,7 @@ class Conditioned(TensorRecord):
     audio_loss_BA: Tensor
     """bool: open and recorded."""
     video_loss_BF: Tensor
-    """bool: recorded, and not beside a real sound that was replaced by silence."""
+    """bool: recorded, and not beside own sound that was replaced by silence or that is not known."""
 
 
 def condition(
@@ -62,14 +62,14 @@ def condition(
     toggled_BS = torch.arange(num_blocks, device=device) >= switch_B[:, None]
     toggled_BS = toggled_BS ^ chance(0.5)[:, None]
     sees_BS = torch.where(chance(rates.toggle)[:, None], toggled_BS & level.sees, sees_BS)
-    hears_BS = hears_B[:, None].expand(-1, num_blocks)
+    user = perceive(batch, layout, hears_BS=hears_B[:, None].expand(-1, num_blocks), sees_BS=sees_BS)
     # A window that cannot hear is always scripted: what it would say on its own has nothing to go by.
-    scripted_B = ~(chance(rates.free) & hears_B)
+    scripted_B = ~(chance(rates.free) & user.hears_BS.any(dim=1))
     lookahead_B = torch.randint(0, layout.script_lookahead + 1, (batch.size,), generator=rng).to(device)
     plan = plan_own_audio(
         batch,
         silence_K=silence_K.to(device),
-        open_BE=hears_B[:, None].expand_as(batch.script_BE),
+        open_BE=open_where_heard(user.hears_BS, layout),
         scripted_B=scripted_B,
         lookahead_B=lookahead_B * ~chance(rates.no_lookahead),
     )
@@ -78,17 +78,16 @@ def condition(
         voice_BNK=batch.anchor.voice_BNK,
         present_B=batch.anchor.present_B & ~chance(rates.no_anchor),
     )
-    user = perceive(batch, layout, hears_BS=hears_BS, sees_BS=sees_BS)
     num_audio = num_blocks * layout.audio_per_block
-    state_BA = plan.state_BE[:, :num_audio]
-    silenced_BA = (state_BA == OwnAudio.SILENCE) & batch.sound_BE[:, :num_audio]
+    state_BA, recorded_BA = plan.state_BE[:, :num_audio], batch.audio_valid_BE[:, :num_audio]
+    unlike_BA = (state_BA == OwnAudio.SILENCE) & batch.sound_BE[:, :num_audio] | ~recorded_BA
     tokens_BAK = plan.fill(batch.audio_BEK[:, :num_audio])
     return Conditioned(
         context=Context(plan=plan, user=user, anchor=anchor),
         clean=AVState(audio_BAD=model.codebook.embed(tokens_BAK), video_BFHWC=batch.video_BFHWC),
         tokens_BAK=tokens_BAK,
-        audio_loss_BA=(state_BA == OwnAudio.OPEN) & batch.audio_valid_BE[:, :num_audio],
-        video_loss_BF=batch.video_valid_BF & ~_beside(silenced_BA, layout, batch.video_valid_BF.shape[1]),
+        audio_loss_BA=(state_BA == OwnAudio.OPEN) & recorded_BA,
+        video_loss_BF=batch.video_valid_BF & ~_beside(unlike_BA, layout, batch.video_valid_BF.shape[1]),
     )
 
 

@@ -15,7 +15,9 @@ from data_prep.manifest import Recording, SkipRecording
 from data_prep.pipeline import Prepared
 from data_prep.report.row import Row, SideRow
 from data_prep.shard import Entry
+from data_prep.steps import outages
 from data_prep.steps.store import StepResult, StepStore
+from data_prep.steps.voice import as_segments
 
 READ_STEPS = ("probe", "sync", "track", "events", "bleed", "motion")
 """Steps whose results hold figures; those of the codecs are large and hold none."""
@@ -163,7 +165,15 @@ def _side(
         face_stray=face.get("stray"),
         isolation_db=results["bleed"].values["isolation_db"][side] if "bleed" in results else None,
         visible_events=None if seen is None else seen.total(),
+        camera_off_seconds=_off(side, outages.CAMERA, events),
+        microphone_off_seconds=_off(side, outages.MICROPHONE, events),
     )
+
+
+def _off(side: str, name: str, events: StepResult) -> float | None:
+    """Seconds of an outage; ``None`` without a log that could tell."""
+    known = "given_events" in events.tables
+    return total(as_segments(events.arrays[f"{side}.{name}"])) if known else None
 
 
 def _spans(events: StepResult) -> dict[tuple[str, EventType], list[Segment]]:

@@ -46,6 +46,8 @@ class SideRow:
     face_stray: float | None = None
     isolation_db: float | None = None
     visible_events: int | None = None
+    camera_off_seconds: float | None = None
+    microphone_off_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

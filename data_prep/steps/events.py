@@ -3,7 +3,7 @@
 The source's own log is stored beside what the detectors find. Visible events are found where there are curves of motion
 (``motion.py``); what the log knows about a kind of them goes before what was found. Laughs are taken from it, since the
 energy of a laugh is that of speech; where there is a transcript instead, short voice in which nobody wrote down a word
-counts as a vocal reaction.
+counts as a vocal reaction. Where it says that a camera or a microphone was off, nothing is found in what they gave.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ from avatar_lab.event_types import Event, EventType, from_table, to_table
 from avatar_lab.events.battery import durations
 from avatar_lab.events.reactions import inter_pausal_units, overlapping_ipus, wordless_ipus
 from avatar_lab.events.segments import Segment, covered_seconds, merge_close, overlap, total
-from avatar_lab.events.turns import TurnTaking, find_turns, speech_shares, turn_events
+from avatar_lab.events.turns import FloorTransfer, TurnTaking, find_turns, speech_shares, turn_events
 from data_prep.manifest import SkipReason, SkipRecording
 from data_prep.notes import Notes, SpeechNotes
+from data_prep.steps import outages
 from data_prep.steps.store import StepResult
-from data_prep.steps.voice import as_array
+from data_prep.steps.voice import as_array, as_segments
 
-VERSION = 3
+VERSION = 4
 VOCAL = frozenset({EventType.BACKCHANNEL, EventType.LAUGH, EventType.TURN_START})
 VISIBLE = frozenset({EventType.NOD, EventType.SMILE, EventType.LEAN})
 """Onsets that the window sampler weighs: vocal ones as detected, visible ones as the source knows them or, kinds of
@@ -54,10 +55,12 @@ def find_events(
 
     Tables: ``events`` (found), ``given_events`` (where the source has any). Arrays: ``<side>.speech`` and
     ``<side>.script`` segments (n, 2) in seconds, ``<side>.reactions`` onsets and ``<side>.listening`` percent per
-    second. Values: figures for the report.
+    second, and those of ``outages.find_outages``. Values: figures for the report.
     """
     shift = {side: (shift or {}).get(side, 0.0) for side in SIDES}
     given_events = [] if given is None else _read_given(given, shift)
+    off = outages.find_outages(given_events)
+    visible = outages.untouched(visible, off, outages.CAMERA)
     laughs = {
         side: [(e.start, e.end) for e in given_events if e.side == side and e.type is EventType.LAUGH] for side in SIDES
     }
@@ -69,14 +72,16 @@ def find_events(
         words = said[side].words if side in said else None
         reactions[side] = overlapping_ipus(ipus, laughs[side]) + (wordless_ipus(ipus, words) if words else [])
     floor = find_turns(speech["a"], speech["b"], vocal_reactions=reactions)
-    events = turn_events(floor, interaction=interaction) + list(visible)
+    turn_taking = turn_events(floor, interaction=interaction)
+    silent = outages.untouched([e for e in turn_taking if e.type is EventType.PAUSE], off, outages.MICROPHONE)
+    events = [e for e in turn_taking if e.type is not EventType.PAUSE] + silent + visible
     for side in SIDES:
         for kind, spans in ((EventType.BACKCHANNEL, floor.backchannels[side]), (EventType.LAUGH, laughs[side])):
             events += [Event(interaction=interaction, side=side, type=kind, start=s, end=e) for s, e in spans]
     events = [replace(event, event_id=index) for index, event in enumerate(sorted(events, key=lambda e: e.start))]
     logged = {event.type for event in given_events}
     known = given_events + [event for event in visible if event.type not in logged]
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = dict(off)
     for side, other in zip(SIDES, reversed(SIDES), strict=True):
         arrays[f"{side}.speech"] = as_array(speech[side])
         arrays[f"{side}.script"] = as_array(floor.script(side))
@@ -87,7 +92,8 @@ def find_events(
     tables = {"events": to_table(events)}
     if given is not None:
         tables["given_events"] = to_table(given_events)
-    figures = _figures(floor, laughs, seconds) | {
+    heard = [transfer for transfer in floor.transfers if not _in_outage(transfer, off)]
+    figures = _figures(floor, heard, laughs, seconds) | {
         "voice_agreement": _agreement(speech, said),
         "visible": {side: dict(Counter(str(e.type) for e in visible if e.side == side)) for side in SIDES},
     }
@@ -146,13 +152,21 @@ def _listening(floor: TurnTaking, side: str, other: str, seconds: float) -> np.n
     return np.clip(np.round(100 * (heard - talked_over)), 0, 100).astype(np.uint8)
 
 
-def _figures(floor: TurnTaking, laughs: dict[str, list[Segment]], seconds: float) -> dict[str, Any]:
+def _in_outage(transfer: FloorTransfer, off: dict[str, np.ndarray]) -> bool:
+    """Whether a microphone was off in the gap of ``transfer``, which is no gap then."""
+    gap = [(transfer.time - transfer.offset, transfer.time)]
+    return any(overlap(gap, as_segments(off[f"{side}.{outages.MICROPHONE}"])) for side in SIDES)
+
+
+def _figures(
+    floor: TurnTaking, transfers: list[FloorTransfer], laughs: dict[str, list[Segment]], seconds: float
+) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "lengths": {kind: [round(each, 3) for each in found] for kind, found in durations(floor.ipus).items()},
         "shares": speech_shares(floor, seconds=seconds),
         "turns": len(floor.turns),
-        "floor_transfer_offsets": [round(transfer.offset, 3) for transfer in floor.transfers],
+        "floor_transfer_offsets": [round(transfer.offset, 3) for transfer in transfers],
         "backchannels": {side: len(floor.backchannels[side]) for side in SIDES},
         "interruptions": {side: len(floor.interruptions[side]) for side in SIDES},
         "laughs": {side: len(laughs[side]) for side in SIDES},

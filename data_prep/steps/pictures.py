@@ -22,22 +22,23 @@ from avatar_lab.events.segments import Segment, covered_seconds
 from data_prep.steps.crop import Crop
 from data_prep.steps.store import StepResult
 
-VERSION = 1
+VERSION = 2
 _DISTURBING = frozenset({EventType.BLINK, EventType.SMILE, EventType.NOD, EventType.LEAN, EventType.GAZE_AWAY})
 _MARGIN = 0.16
 """Seconds kept between a picture and anything that moves the face."""
 
 
 def neutral_frames(
-    speech: list[Segment], known_events: pa.Table | None, *, side: str, fps: float, frames: int, pictures: int
+    speech: list[Segment], known_events: pa.Table | None, *, side: str, fps: float, live_P: np.ndarray, pictures: int
 ) -> np.ndarray:
-    """Frame of each picture on the layout's grid, (R,) int32, increasing: the first neutral one of each part, else a
-    silent one, else the middle of the part."""
+    """Frame of each picture on the layout's grid, (R,) int32, increasing, where there is a live picture at all: the
+    first neutral one of each part, else a silent one, else the middle of the part."""
+    live, frames = np.flatnonzero(live_P), len(live_P)
     busy = [] if known_events is None else [e for e in from_table(known_events) if e.side == side]
     moving = _touched([(e.start, e.end) for e in busy if e.type in _DISTURBING], fps=fps, frames=frames)
     talking = _touched(speech, fps=fps, frames=frames)
     chosen = []
-    for part in np.array_split(np.arange(frames), min(pictures, frames)):
+    for part in np.array_split(live, min(pictures, len(live))) if len(live) else []:
         neutral = part[~(talking | moving)[part]]
         silent = part[~talking[part]]
         chosen.append(neutral[0] if len(neutral) else silent[0] if len(silent) else part[len(part) // 2])

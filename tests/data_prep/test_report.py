@@ -26,6 +26,7 @@ from data_prep.report.running import Running
 from data_prep.report.sheets import SheetRule, choose, sheets
 from data_prep.settings import Settings
 from data_prep.shard import Entry
+from data_prep.steps.outages import find_outages
 from data_prep.steps.store import StepResult, StepStore
 from data_prep.steps.sync import SyncRule
 from tests.data_prep.recordings import ramp, write_video
@@ -147,7 +148,7 @@ def _events_result(
             "laughs": {"a": 0, "b": 0},
             "voice_agreement": {},
         },
-        arrays={f"{side}.script": np.asarray(script[side]).reshape(-1, 2) for side in "ab"},
+        arrays={f"{side}.script": np.asarray(script[side]).reshape(-1, 2) for side in "ab"} | find_outages([]),
         tables={"events": to_table(events)},
     )
 

@@ -133,13 +133,24 @@ def test_pictures_avoid_speech_and_movement() -> None:
     blink = Event(interaction="d0", side="a", type=EventType.BLINK, start=2.2, end=2.4)
     other = Event(interaction="d0", side="b", type=EventType.SMILE, start=2.5, end=9.0)
     table = to_table([blink, other])
-    chosen = neutral_frames([(0.0, 2.0), (10.0, 16.0)], table, side="a", fps=25.0, frames=400, pictures=4)
+    chosen = neutral_frames(
+        [(0.0, 2.0), (10.0, 16.0)], table, side="a", fps=25.0, live_P=np.ones(400, bool), pictures=4
+    )
     assert chosen.dtype == np.int32
     assert chosen[0] / 25 == pytest.approx(2.56, abs=0.05)
     assert chosen[1] == 100
     assert 200 <= chosen[2] < 300
     assert chosen[3] == 350
-    assert len(neutral_frames([], None, side="a", fps=25.0, frames=3, pictures=4)) == 3
+    assert len(neutral_frames([], None, side="a", fps=25.0, live_P=np.ones(3, bool), pictures=4)) == 3
+
+
+def test_pictures_are_taken_while_there_is_one() -> None:
+    live_P = np.zeros(400, bool)
+    live_P[[7, 150, 151, 399]] = True
+    chosen = neutral_frames([], None, side="a", fps=25.0, live_P=live_P, pictures=3)
+    assert set(chosen.tolist()) <= set(np.flatnonzero(live_P).tolist())
+    assert len(chosen) == 3
+    assert neutral_frames([], None, side="a", fps=25.0, live_P=live_P & False, pictures=3).shape == (0,)
 
 
 def test_short_voice_without_words_is_a_vocal_reaction(tmp_path: Path) -> None:
