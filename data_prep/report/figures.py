@@ -98,6 +98,8 @@ class Figures:
             self._seconds[name] += getattr(row, f"{name}_seconds")
         self._counts["floor transfers"] += len(reading.offsets)
         self._counts["turns"] += len(reading.turns)
+        self._counts["shifts after silence"] += row.shifts or 0
+        self._counts["holds after silence"] += row.holds or 0
         known = [side.laughs for side in row.sides.values() if side.laughs is not None]
         self._laughs["seconds"] += seconds if known else 0.0
         self._laughs["laughs"] += sum(known)
@@ -168,6 +170,7 @@ class Figures:
             "non_commercial": any(terms["non_commercial_seconds"] for terms in self._licenses.values()),
             "time_shares": {name: spent / heard for name, spent in sorted(self._seconds.items())} if heard else {},
             "per_minute": self._per_minute(seconds / 60),
+            "shift_share": self._shift_share(),
             "floor_transfer_offset": self._floor_transfers(),
             "gap": self._offsets.above(0.0).summary(),
             "overlap_at_transfer": self._offsets.below(0.0).summary(),
@@ -192,6 +195,11 @@ class Figures:
         if self._laughs["seconds"]:
             rates["laughs"] = self._laughs["laughs"] / (self._laughs["seconds"] / 60)
         return dict(sorted(rates.items()))
+
+    def _shift_share(self) -> float | None:
+        """Of silences whose outcome is plain, the part after which the other speaks; ``None`` where there is none."""
+        shifts, holds = self._counts["shifts after silence"], self._counts["holds after silence"]
+        return shifts / (shifts + holds) if shifts + holds else None
 
     def _floor_transfers(self) -> dict[str, float]:
         found = self._offsets.summary()

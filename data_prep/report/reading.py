@@ -11,6 +11,7 @@ from typing import Any
 from avatar_lab.data.schema import SIDES
 from avatar_lab.event_types import EventType, from_table
 from avatar_lab.events.segments import Segment, overlap, total, without
+from avatar_lab.events.shifts import Outcome, SilentMoment, find_shifts
 from data_prep.manifest import Recording, SkipRecording
 from data_prep.pipeline import Prepared
 from data_prep.report.row import Row, SideRow
@@ -57,6 +58,7 @@ def read_used(entry: Entry, store: StepStore) -> Reading:
     offsets = [float(offset) for offset in events.values["floor_transfer_offsets"]]
     pauses = [end - start for side in SIDES for start, end in spans[side, EventType.PAUSE]]
     turns = {side: spans[side, EventType.TURN] for side in SIDES}
+    silences = Counter(moment.outcome for moment in _moments(spans, events))
     synced = results["sync"].values if "sync" in results else {}
     seen = {side: _seen(side, results, spans) for side in SIDES}
     row = Row(
@@ -71,6 +73,8 @@ def read_used(entry: Entry, store: StepStore) -> Reading:
         floor_transfers=len(offsets),
         floor_transfer_offset_mean=_mean(offsets),
         pause_mean=_mean(pauses),
+        shifts=silences[Outcome.SHIFT],
+        holds=silences[Outcome.HOLD],
         lag_seconds=synced.get("lag_seconds"),
         lag_confidence=synced.get("confidence"),
         sides={side: _side(side, entry.recording, results, spans, seen[side]) for side in SIDES},
@@ -168,6 +172,13 @@ def _side(
         camera_off_seconds=_off(side, outages.CAMERA, events),
         microphone_off_seconds=_off(side, outages.MICROPHONE, events),
     )
+
+
+def _moments(spans: Mapping[tuple[str, EventType], list[Segment]], events: StepResult) -> list[SilentMoment]:
+    """Shifts and holds, without those in which a microphone was off: that is no silence."""
+    off = [span for side in SIDES for span in as_segments(events.arrays[f"{side}.{outages.MICROPHONE}"])]
+    found = find_shifts({side: spans[side, EventType.IPU] for side in SIDES})
+    return [moment for moment in found if not any(s < moment.end and e > moment.start for s, e in off)]
 
 
 def _off(side: str, name: str, events: StepResult) -> float | None:

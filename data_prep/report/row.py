@@ -73,6 +73,9 @@ class Row:
     floor_transfers: int | None = None
     floor_transfer_offset_mean: float | None = None
     pause_mean: float | None = None
+    shifts: int | None = None
+    """Mutual silences between clear speech of two people, ``holds`` of one (``avatar_lab/events/shifts.py``)."""
+    holds: int | None = None
     lag_seconds: float | None = None
     lag_confidence: float | None = None
     sides: dict[str, SideRow]

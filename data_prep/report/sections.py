@@ -149,7 +149,11 @@ def _speech(report: Mapping[str, Any]) -> Table:
 
 def _per_minute(report: Mapping[str, Any]) -> Table:
     rows = [[name, f"{rate:.2f}"] for name, rate in report["per_minute"].items()]
-    return Table(title="Rates of events", head=("per minute", "both people"), rows=rows)
+    share = report["shift_share"]
+    note = (
+        "" if share is None else f"After {share:.1%} of the silences whose outcome is plain the other speaks (shift)."
+    )
+    return Table(title="Rates of events", head=("per minute", "both people"), rows=rows, note=note)
 
 
 def _people_beside(report: Mapping[str, Any]) -> Table:

@@ -345,6 +345,22 @@ def test_the_page_asks_for_nothing_and_names_stay_text(planted: Planted) -> None
     assert rows[0].replace("\\|", "").count("|") == 3
 
 
+def test_shifts_and_holds_are_counted_where_they_are_plain(tmp_path: Path) -> None:
+    made = Planted(tmp_path)
+    talk: dict[tuple[str, EventType], list[Span]] = {
+        ("a", EventType.IPU): [(0.0, 4.0), (4.6, 7.0)],
+        ("b", EventType.IPU): [(7.5, 10.0), (10.5, 12.5)],
+    }
+    made.add("talk", seconds=30.0, people=("a", "b"), spans=talk)
+    made.add("quiet", seconds=30.0, people=("c", "d"))
+    found = made.report()
+    assert (found["per_minute"]["shifts after silence"], found["per_minute"]["holds after silence"]) == (1.0, 2.0)
+    assert found["shift_share"] == pytest.approx(1 / 3)
+    assert "After 33.3% of the silences whose outcome is plain the other speaks" in made.text("report.md")
+    rows = {line["interaction"]: line for line in pq.read_table(made.out / "report.parquet").to_pylist()}
+    assert (rows["talk"]["shifts"], rows["talk"]["holds"], rows["quiet"]["shifts"]) == (1, 2, 0)
+
+
 def test_nothing_prepared_is_a_report_too(tmp_path: Path) -> None:
     made = Planted(tmp_path)
     made.add("gone", seconds=60.0, people=("a", "b"), skip=(SkipReason.TRUNCATED, "short"))
