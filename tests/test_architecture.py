@@ -16,7 +16,7 @@ MAX_LINES = 300
 FLOORS = (
     {
         *("layout", "level", "tensors", "codebook", "context", "event_types", "human"),
-        *("figure_style", "precision", "allocator", "weight_file", "construct", "lifetime"),
+        *("figure_style", "page_style", "precision", "allocator", "weight_file", "construct", "lifetime"),
     },
     {"codec", "data", "world", "events", "perception", "model", "diffusion"},
     {"avatar_model", "checkpoint", "rollout"},
