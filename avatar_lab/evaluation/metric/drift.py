@@ -79,9 +79,6 @@ def windowed(
 
 def rate_per_window(onsets_N: Array, *, seconds: float, window_seconds: float = WINDOW_SECONDS) -> Array:
     """Events per minute in each whole window of a conversation of ``seconds``, (W,)."""
-    edges = np.arange(int(seconds / window_seconds + 1e-9) + 1) * window_seconds
-    return (
-        np.histogram(onsets_N[onsets_N < edges[-1]], bins=edges)[0] * 60 / window_seconds
-        if len(edges) > 1
-        else edges[:0]
-    )
+    windows = int(seconds / window_seconds + 1e-9)
+    index_N = np.floor_divide(onsets_N, window_seconds).astype(np.int64)
+    return np.bincount(index_N, minlength=windows)[:windows] * 60 / window_seconds
