@@ -1,4 +1,4 @@
-"""Intervals and p-values whose unit is the dyad.
+"""Intervals whose unit is the dyad.
 
 Cues of one conversation share its two people, so they are not independent; conversations are. The cluster bootstrap
 draws whole dyads with replacement (Field & Welsh 2007, J. R. Stat. Soc. B 69) and takes percentiles of the statistic.
@@ -85,17 +85,6 @@ def resample(statistic: Statistic, num_dyads: int, *, seed: int, resamples: int 
         size = min(CHUNK, resamples - start)
         parts.append(statistic(rng.multinomial(num_dyads, share_D, size=size).astype(np.float64)))
     return np.concatenate(parts)
-
-
-def sign_flip_test(effects_D: Array, *, seed: int, draws: int = RESAMPLES) -> float:
-    """One-sided permutation p-value of mean(effect) > 0: under the null each dyad's sign is arbitrary."""
-    effects_D = effects_D[np.isfinite(effects_D)]
-    if effects_D.size == 0:
-        raise ValueError("no defined effects: a permutation test needs at least one dyad")
-    rng = np.random.default_rng(seed)
-    signs_RD = rng.integers(0, 2, size=(draws, effects_D.size)) * 2 - 1
-    null_R = signs_RD @ effects_D / effects_D.size
-    return float((1 + np.sum(null_R >= effects_D.mean() - 1e-12)) / (1 + draws))
 
 
 def _ratio(numerator_R: Array, denominator_R: Array) -> Array:

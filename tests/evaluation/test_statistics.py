@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from avatar_lab.evaluation.statistics import cluster_bootstrap, difference_of_rates, mean_of, sign_flip_test
+from avatar_lab.evaluation.permutation import sign_flip_test
+from avatar_lab.evaluation.statistics import cluster_bootstrap, difference_of_rates, mean_of
 
 
 def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
