@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.cues import CUE_KINDS, CueTimes, find_cues
+from avatar_lab.evaluation.finding import Finding
 from avatar_lab.evaluation.lip_sync import lip_sync, speech_frames
+from avatar_lab.evaluation.measure_interaction import find_by_role, find_placement, find_turns
+from avatar_lab.evaluation.measure_motion import find_coupling, find_motion, find_variety
+from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.observation import Observation
 from avatar_lab.evaluation.responses import RESPONSES, WINDOW, Response, ResponseCounts, count_responses
 from avatar_lab.evaluation.rows import Measurement, Status
@@ -38,9 +42,22 @@ def conversation_cues(conversation: Conversation, *, seed: int) -> dict[str, Cue
 
 
 def measure(
-    conversation: Conversation, observation: Observation, cues: dict[str, CueTimes], layout: Layout
+    conversation: Conversation,
+    observation: Observation,
+    cues: dict[str, CueTimes],
+    layout: Layout,
+    *,
+    truth: Observation | None = None,
+    user: Observation | None = None,
+    free: bool = False,
 ) -> list[Measurement]:
-    """Rows of one conversation."""
+    """Rows of one conversation.
+
+    Args:
+        truth, user: the recorded avatar and the recorded user, read like the agent; without them there are no rows of
+            the metrics that compare with them.
+        free: whether the avatar decided itself when to speak; if not, turn-taking is ``given`` by its script.
+    """
     rows = _lip_rows(conversation, observation, layout)
     for response in RESPONSES:
         counts = count_responses(observation.onsets(response.behaviours), cues[response.cue.name])
@@ -48,6 +65,14 @@ def measure(
     for name, behaviour in RATES.items():
         num = len(observation.onsets((behaviour,)))
         rows.append(_row(conversation, name, num / conversation.seconds * 60, num))
+    found = find_motion(observation, layout) + find_placement(conversation, observation)
+    found += find_by_role(conversation, observation)
+    if truth is not None:
+        found += find_variety(observation, truth)
+        if user is not None:
+            found += find_coupling(observation, truth, user, layout)
+    rows += [_found_row(conversation, one) for one in found]
+    rows += [_found_row(conversation, one, given=not free) for one in find_turns(conversation, observation)]
     return rows
 
 
@@ -81,6 +106,22 @@ def _response_rows(conversation: Conversation, response: Response, counts: Respo
             "no cues or no matched moments",
         ),
     ]
+
+
+def _found_row(conversation: Conversation, found: Finding, *, given: bool = False) -> Measurement:
+    if given:
+        return Measurement(
+            dyad_id=conversation.key,
+            sample_id=conversation.name,
+            metric=found.metric,
+            value=None,
+            n=found.n,
+            status=Status.GIVEN,
+            reason="the script decides when the avatar speaks",
+        )
+    if isinstance(found.value, Undefined):
+        return _row(conversation, found.metric, None, found.n, found.value.reason)
+    return _row(conversation, found.metric, found.value, found.n)
 
 
 def _row(

@@ -5,7 +5,7 @@ B conversations   P video frames   C reader channels   S audio samples
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -45,6 +45,12 @@ class Observation:
     speech: list[tuple[float, float]]
     """Stretches of the agent's own voice."""
     events: list[Event]
+    channels_PC: Array = field(default_factory=lambda: np.zeros((0, len(READ_CHANNELS))))
+    """All that the reader saw; no frames where only events are known."""
+
+    def channels(self, names: tuple[str, ...]) -> Array:
+        """Columns of the reader by name, (P, C)."""
+        return self.channels_PC[:, [READ_CHANNELS.index(name) for name in names]]
 
     def onsets(self, types: tuple[EventType, ...]) -> Times:
         return np.array(sorted(event.start for event in self.events if event.type in types), dtype=np.float64)
@@ -81,4 +87,5 @@ def observe_channels(
         envelope_P=envelope(audio_S, round(layout.sample_rate / layout.fps)),
         speech=speech,
         events=events,
+        channels_PC=channels_PC,
     )
