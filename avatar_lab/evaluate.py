@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 LATENCY_AGENT = "level3"
 READER_CONVERSATIONS = 4
-SETTINGS_VERSION = 2
+SETTINGS_VERSION = 3
 """Raise when a change of code makes old rows wrong."""
 
 
