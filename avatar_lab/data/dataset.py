@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
 from avatar_lab.data.sampler import WindowSampler, items_of
-from avatar_lab.data.schema import SIDES, DatasetInfo, IndexRow, Interaction
+from avatar_lab.data.schema import SIDES, DatasetInfo, Interaction
 from avatar_lab.data.selection import SelectionRule
 from avatar_lab.data.shards import ShardReader
 from avatar_lab.data.window_features import chosen_forms
@@ -76,8 +76,10 @@ class DyadData:
         self._features = chosen_forms(self.info.features, features)
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self._silence_K = np.asarray(self.info.silence_tokens, np.uint16)
+        keys = self.reader.keys(split)
         self.sampler = WindowSampler(
-            self._selected(split, selection or SelectionRule()),
+            self.reader.rows,
+            self._selected(keys, split, selection or SelectionRule()),
             layout=layout,
             num_blocks=num_blocks,
             seed=seed,
@@ -88,20 +90,19 @@ class DyadData:
         if self.sampler.too_short:
             log.warning(
                 "%d of %d interactions are shorter than a window of %d blocks and are never sampled: %s",
-                len(self.sampler.too_short), len(self.reader.keys(split)), num_blocks, self.sampler.too_short[:5],
+                len(self.sampler.too_short), len(keys), num_blocks, self.sampler.too_short[:5],
             )  # fmt: skip
 
-    def _selected(self, split: str, rule: SelectionRule) -> list[IndexRow]:
-        """Rows of ``split`` that ``rule`` lets pass; what it leaves out is said."""
-        rows = [self.reader.row(key) for key in self.reader.keys(split)]
-        refused = rule.refused(rows)
-        out = {key for keys in refused.values() for key in keys}
-        reasons = ", ".join(f"{len(keys)} for {reason} (such as {keys[0]})" for reason, keys in refused.items())
-        if len(out) == len(rows):
-            raise ValueError(f"{rule} leaves out all {len(rows)} interactions of split {split!r}: {reasons}; loosen it")
+    def _selected(self, keys: list[str], split: str, rule: SelectionRule) -> list[str]:
+        """Those of ``keys`` that ``rule`` lets pass; what it leaves out is said."""
+        refused = rule.refused(self.reader.rows, keys)
+        out = {key for named in refused.values() for key in named}
+        reasons = ", ".join(f"{len(named)} for {reason} (such as {named[0]})" for reason, named in refused.items())
+        if len(out) == len(keys):
+            raise ValueError(f"{rule} leaves out all {len(keys)} interactions of split {split!r}: {reasons}; loosen it")
         if out:
-            log.warning("%d of %d interactions are left out by the selection: %s", len(out), len(rows), reasons)
-        return [row for row in rows if row.key not in out]
+            log.warning("%d of %d interactions are left out by the selection: %s", len(out), len(keys), reasons)
+        return [key for key in keys if key not in out]
 
     @property
     def info(self) -> DatasetInfo:

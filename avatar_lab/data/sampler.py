@@ -10,33 +10,26 @@ its state).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from avatar_lab.data.schema import SIDES, IndexRow
-from avatar_lab.data.windows import WindowId, whole_blocks
+from avatar_lab.data.index import Index
+from avatar_lab.data.schema import SIDES
+from avatar_lab.data.window_weights import PerSecond, WindowGrid
+from avatar_lab.data.windows import WindowId, whole_blocks_of_each
 from avatar_lab.layout import Layout
 
 _ORDER, _START, _HEARD = 0, 1, 2
 """Streams of the counter-based generator."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Candidates:
-    """One (interaction, side): cumulative weight over window starts, and how often it appears in an epoch."""
-
-    key: str
-    side: str
-    cumulative_S: np.ndarray
-    slots: int
-
-
 class WindowSampler:
     """Weighted windows in a counter-based order.
 
     Args:
-        rows: interactions to sample from.
+        index: of the data set.
+        keys: interactions to sample from.
         num_blocks: length of a window.
         event_weight: added to a start's weight per reaction of the avatar per second of the window.
         listening_weight: added to a start's weight times the share of the window that the avatar spends listening.
@@ -48,7 +41,8 @@ class WindowSampler:
 
     def __init__(
         self,
-        rows: list[IndexRow],
+        index: Index,
+        keys: Sequence[str],
         *,
         layout: Layout,
         num_blocks: int,
@@ -59,45 +53,42 @@ class WindowSampler:
     ) -> None:
         self._seed = seed
         self._augmented_share = augmented_share
-        _check_augmented(rows, augmented_share)
+        _check_augmented(index, keys, augmented_share)
         self._num_blocks = num_blocks
-        weighted = []
-        self.too_short: list[str] = []
+        ordered = np.asarray(sorted(keys))
+        row_N = index.positions(ordered.tolist())
+        blocks_N = whole_blocks_of_each(
+            layout,
+            audio_tokens_N=index.numbers("audio_tokens")[row_N],
+            video_latents_N=index.numbers("video_latents")[row_N],
+        )
+        long_enough = blocks_N >= num_blocks
+        self.too_short: list[str] = ordered[~long_enough].tolist()
         """Interactions that no window fits into; they are never sampled."""
-        for row in sorted(rows, key=lambda row: row.key):
-            blocks = whole_blocks(layout, audio_tokens=row.audio_tokens, video_latents=row.video_latents)
-            if blocks < num_blocks:
-                self.too_short.append(row.key)
-                continue
-            for side in SIDES:
-                weight_S = _start_weights(
-                    row, side, layout, blocks, num_blocks, event_weight=event_weight, listening_weight=listening_weight
-                )
-                weighted.append((row.key, side, blocks, weight_S))
-        if not weighted:
+        self._keys: list[str] = ordered[long_enough].tolist()
+        if not self._keys:
             raise ValueError(
-                f"none of {len(rows)} interactions holds a window of {num_blocks} blocks "
+                f"none of {len(keys)} interactions holds a window of {num_blocks} blocks "
                 f"({float(num_blocks * layout.block_seconds):g} s): choose a smaller num_blocks or longer recordings"
             )
-        mean = sum(blocks * weight_S.mean() for _, _, blocks, weight_S in weighted) / sum(w[2] for w in weighted)
-        self._candidates = [
-            _Candidates(
-                key=key,
-                side=side,
-                cumulative_S=np.cumsum(weight_S) / weight_S.sum(),
-                slots=max(1, round(blocks / num_blocks * float(weight_S.mean() / mean))),
-            )
-            for key, side, blocks, weight_S in weighted
-        ]
-        slots = [c.slots for c in self._candidates]
-        self._candidate_of_item = np.repeat(np.arange(len(slots)), slots)
-        self._slot_of_item = np.concatenate([np.arange(n) for n in slots])
+        row_N, blocks_N = row_N[long_enough], blocks_N[long_enough]
+        self._starts_N = blocks_N - num_blocks + 1
+        self._grid = WindowGrid(window=float(num_blocks * layout.block_seconds), block=float(layout.block_seconds))
+        self._event_weight, self._listening_weight = event_weight, listening_weight
+        self._reactions = {side: _per_second(index, f"{side}_reactions", row_N, unit=1) for side in SIDES}
+        self._listening = {side: _per_second(index, f"{side}_listening", row_N, unit=100) for side in SIDES}
+        mean_N2 = np.stack([self._mean_weights(side) for side in SIDES], axis=1)
+        mean = (blocks_N[:, None] * mean_N2).sum() / (len(SIDES) * blocks_N.sum())
+        slots_N2 = np.maximum(1, np.rint(blocks_N[:, None] / num_blocks * (mean_N2 / mean))).astype(np.int64)
+        self._first_item = np.concatenate([[0], np.cumsum(slots_N2)])
+        """Of each (interaction, side), side by side, and the number of all items."""
         self._epoch: int | None = None
         self._order = np.empty(0, np.int64)
 
     @property
     def windows_per_epoch(self) -> int:
-        return len(self._candidate_of_item)
+        """Items of an epoch: every (interaction, side) as often as its weight says."""
+        return int(self._first_item[-1])
 
     def window(self, cursor: int) -> WindowId:
         """The window at position ``cursor`` of the global order."""
@@ -106,15 +97,18 @@ class WindowSampler:
             self._order = self._generator(_ORDER, epoch, 0).permutation(self.windows_per_epoch)
             self._epoch = epoch
         item = int(self._order[position])
-        chosen = self._candidates[self._candidate_of_item[item]]
+        pair = int(np.searchsorted(self._first_item, item, side="right")) - 1
+        first, end = self._first_item[pair : pair + 2].tolist()
+        row, side = divmod(pair, len(SIDES))
+        weight_S = self._start_weights(row, SIDES[side])
+        cumulative_S = np.cumsum(weight_S) / weight_S.sum()
         uniform = self._generator(_START, epoch, item).random()
-        quantile = (int(self._slot_of_item[item]) + uniform) / chosen.slots
-        start = int(np.searchsorted(chosen.cumulative_S, quantile, side="right"))
+        start = int(np.searchsorted(cumulative_S, (item - first + uniform) / (end - first), side="right"))
         live = self._augmented_share > 0 and self._generator(_HEARD, epoch, item).random() < self._augmented_share
         return WindowId(
-            key=chosen.key,
-            side=chosen.side,
-            start_block=min(start, len(chosen.cumulative_S) - 1),
+            key=self._keys[row],
+            side=SIDES[side],
+            start_block=min(start, len(cumulative_S) - 1),
             num_blocks=self._num_blocks,
             heard_live=live,
         )
@@ -122,6 +116,24 @@ class WindowSampler:
     def windows(self, step: int, *, batch_size: int, rank: int, world_size: int) -> list[WindowId]:
         """The part of ``rank`` in the global batch of ``step``."""
         return [self.window(cursor) for cursor in items_of(step, batch_size, rank=rank, world_size=world_size)]
+
+    def _start_weights(self, row: int, side: str) -> np.ndarray:
+        """Weight of every window start, (S,)."""
+        reactions, listening = self._reactions[side].of(row), self._listening[side].of(row)
+        starts = int(self._starts_N[row])
+        return (
+            1
+            + self._event_weight * self._grid.means(reactions, starts=starts)
+            + self._listening_weight * self._grid.means(listening, starts=starts)
+        )
+
+    def _mean_weights(self, side: str) -> np.ndarray:
+        """Mean of the weights of all starts of every interaction, (N,)."""
+        return (
+            1
+            + self._event_weight * self._grid.mean_of_means(self._reactions[side], starts_N=self._starts_N)
+            + self._listening_weight * self._grid.mean_of_means(self._listening[side], starts_N=self._starts_N)
+        )
 
     def _generator(self, stream: int, epoch: int, item: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=[self._seed, stream], counter=[0, 0, epoch, item]))
@@ -142,38 +154,19 @@ def items_of(step: int, batch_size: int, *, rank: int, world_size: int) -> range
     return range(first, first + per_rank)
 
 
-def _check_augmented(rows: list[IndexRow], share: float) -> None:
+def _per_second(index: Index, name: str, row_N: np.ndarray, *, unit: float) -> PerSecond:
+    value_V, span_N2 = index.lists(name)
+    return PerSecond(value_V=value_V, span_N2=span_N2[row_N], unit=unit)
+
+
+def _check_augmented(index: Index, keys: Sequence[str], share: float) -> None:
     if not 0 <= share <= 1:
         raise ValueError(f"augmented_share {share} must lie between 0 and 1")
     if share > 0:
-        wanted = {f"{side}.user_tokens.npy" for side in SIDES}
-        lacking = [row.key for row in rows if not wanted <= {member.name for member in row.members}]
+        has = index.having({f"{side}.user_tokens.npy" for side in SIDES})[index.positions(keys)]
+        lacking = [key for key, there in zip(keys, has.tolist(), strict=True) if not there]
         if lacking:
             raise ValueError(
-                f"augmented_share is {share}, but {len(lacking)} of {len(rows)} interactions have no user_tokens "
+                f"augmented_share is {share}, but {len(lacking)} of {len(keys)} interactions have no user_tokens "
                 f"({lacking[:3]}): prepare the data with an augment block, or set the share to 0"
             )
-
-
-def _start_weights(
-    row: IndexRow,
-    side: str,
-    layout: Layout,
-    blocks: int,
-    num_blocks: int,
-    *,
-    event_weight: float,
-    listening_weight: float,
-) -> np.ndarray:
-    """Weight of every window start (blocks - num_blocks + 1,), from the index's figures per second."""
-    reactions = np.asarray(row.a_reactions if side == "a" else row.b_reactions, np.float64)
-    listening = np.asarray(row.a_listening if side == "a" else row.b_listening, np.float64) / 100
-    seconds = float(num_blocks * layout.block_seconds)
-    starts = np.arange(blocks - num_blocks + 1) * float(layout.block_seconds)
-
-    def per_second(values: np.ndarray) -> np.ndarray:
-        total = np.concatenate([[0.0], np.cumsum(values)])
-        grid = np.arange(len(total))
-        return (np.interp(starts + seconds, grid, total) - np.interp(starts, grid, total)) / seconds
-
-    return 1 + event_weight * per_second(reactions) + listening_weight * per_second(listening)

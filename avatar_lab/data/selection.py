@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avatar_lab.data.schema import IndexRow
+from avatar_lab.data.index import Index
+from avatar_lab.data.schema import SIDES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +37,23 @@ class SelectionRule:
         if self.max_lag_seconds is not None and self.max_lag_seconds < 0:
             raise ValueError(f"selection.max_lag_seconds is {self.max_lag_seconds}: give the largest lag either way")
 
-    def refused(self, rows: Sequence[IndexRow]) -> dict[str, list[str]]:
-        """Keys of ``rows`` that are left out, by reason: the bound that they miss, or ``unknown`` and what of them."""
+    def refused(self, rows: Index, keys: Sequence[str]) -> dict[str, list[str]]:
+        """Those of ``keys`` that are left out, by reason: the bound that they miss, or ``unknown`` and what of them."""
         found: dict[str, np.ndarray] = {}
+        position_N = rows.positions(keys)
         if self.min_isolation_db is not None:
-            a_N, b_N = _numbers(rows, "a_isolation_db", "b_isolation_db").T
+            a_N, b_N = (rows.figures(f"{side}_isolation_db")[position_N] for side in SIDES)
             found["isolation below min_isolation_db"] = (a_N < self.min_isolation_db) | (b_N < self.min_isolation_db)
             found["unknown isolation"] = np.isnan(a_N) | np.isnan(b_N)
         if self.max_lag_seconds is not None:
-            lag_N, confidence_N = _numbers(rows, "lag_seconds", "lag_confidence").T
+            lag_N, confidence_N = (rows.figures(name)[position_N] for name in ("lag_seconds", "lag_confidence"))
             sure_N = confidence_N >= self.min_lag_confidence
             found["lag above max_lag_seconds"] = sure_N & (np.abs(lag_N) > self.max_lag_seconds)
             found["unknown lag"] = ~sure_N | np.isnan(lag_N)
         if self.keep_unknown:
             found = {reason: out_N for reason, out_N in found.items() if not reason.startswith("unknown")}
         named = {
-            reason: [row.key for row, out in zip(rows, out_N.tolist(), strict=True) if out]
+            reason: [key for key, out in zip(keys, out_N.tolist(), strict=True) if out]
             for reason, out_N in found.items()
         }
         return {reason: keys for reason, keys in named.items() if keys}
-
-
-def _numbers(rows: Sequence[IndexRow], *names: str) -> np.ndarray:
-    """Figures (N, len(names)), NaN where they are not known."""
-    return np.asarray([[getattr(row, name) for name in names] for row in rows], np.float64).reshape(-1, len(names))

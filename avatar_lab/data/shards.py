@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from pathlib import Path
 
+from avatar_lab.data.index import Index
 from avatar_lab.data.schema import (
     FEATURES_MEMBER,
     INDEX_NAME,
@@ -19,7 +20,7 @@ from avatar_lab.data.schema import (
     Interaction,
     file_sha256,
     from_members,
-    read_index,
+    read_index_table,
     read_info,
 )
 
@@ -41,7 +42,7 @@ class ShardReader:
         index = self.root / INDEX_NAME
         if not index.is_file() or file_sha256(index) != self.info.index_sha256:
             raise ValueError(f"{index} does not belong to dataset.json (stale or replaced): prepare the data again")
-        self.rows = {row.key: row for row in read_index(index)}
+        self.rows = Index(read_index_table(index))
         for shard in self.info.shards:
             path = self.root / shard.name
             size = path.stat().st_size if path.is_file() else None
@@ -51,7 +52,7 @@ class ShardReader:
         expected = sum(shard.samples for shard in self.info.shards)
         if len(self.rows) != expected:
             raise ValueError(f"{index} lists {len(self.rows)} interactions, the shards hold {expected}: prepare again")
-        strange = {row.shard for row in self.rows.values()} - {shard.name for shard in self.info.shards}
+        strange = self.rows.shards - {shard.name for shard in self.info.shards}
         if strange:
             raise ValueError(f"{index} points into {sorted(strange)}, which dataset.json does not list: prepare again")
         self._cache_bytes = cache_bytes
@@ -65,7 +66,7 @@ class ShardReader:
         Raises:
             ValueError: no interaction is in that split.
         """
-        keys = sorted(row.key for row in self.rows.values() if row.split == split)
+        keys = self.rows.of_split(split)
         if not keys:
             raise ValueError(f"{self.root} has no split {split!r}; it has {sorted(self.info.splits)}")
         return keys

@@ -61,9 +61,14 @@ class Window:
 
 def whole_blocks(layout: Layout, *, audio_tokens: int, video_latents: int) -> int:
     """Blocks that both streams of a conversation fill; a conversation without any pictures is as long as its sound."""
-    if not video_latents:
-        return audio_tokens // layout.audio_per_block
-    return min(audio_tokens // layout.audio_per_block, video_latents // layout.latents_per_block)
+    lengths = {"audio_tokens_N": np.asarray([audio_tokens]), "video_latents_N": np.asarray([video_latents])}
+    return int(whole_blocks_of_each(layout, **lengths)[0])
+
+
+def whole_blocks_of_each(layout: Layout, *, audio_tokens_N: np.ndarray, video_latents_N: np.ndarray) -> np.ndarray:
+    """The same of many conversations, (N,)."""
+    by_sound_N, by_pictures_N = audio_tokens_N // layout.audio_per_block, video_latents_N // layout.latents_per_block
+    return np.where(video_latents_N > 0, np.minimum(by_sound_N, by_pictures_N), by_sound_N)
 
 
 def cut_window(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,27 +26,43 @@ from data_prep.open_shard import OpenShard
 SILENCE = (7, 3)
 
 
-def random_side(rng: np.random.Generator, *, tokens: int, latents: int) -> SideArrays:
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """Sizes of the stored arrays: the smallest ones, or those of real codecs."""
+
+    codebooks: int = 2
+    codebook_size: int = 2048
+    grid: tuple[int, int, int] = (2, 2, 3)
+
+
+TINY_CODECS = Shapes(codebooks=4, codebook_size=256, grid=(4, 4, 24))
+
+
+def random_side(rng: np.random.Generator, *, tokens: int, latents: int, shapes: Shapes = Shapes()) -> SideArrays:
     """Tokens count up, so that a window shows where it was cut."""
     speaking = np.zeros(tokens, bool)
     speaking[tokens // 2 : tokens // 2 + tokens // 4] = True
-    latents_FHWC = rng.standard_normal((latents, 2, 2, 3)).astype(np.float16)
+    latents_FHWC = rng.standard_normal((latents, *shapes.grid)).astype(np.float16)
     latents_FHWC[:, 0, 0, 0] = np.arange(latents)
     frames = np.asarray([0, latents * 2], np.int32)
     return SideArrays(
-        audio_tokens=np.stack([np.arange(tokens), rng.integers(0, 16, tokens)], 1).astype(np.uint16),
+        audio_tokens=np.stack(
+            [np.arange(tokens) % shapes.codebook_size, *rng.integers(0, 16, (shapes.codebooks - 1, tokens))], 1
+        ).astype(np.uint16),
         avatar_latents=latents_FHWC,
         user_features=latents_FHWC.reshape(latents, -1),
         script=speaking,
         sound=speaking,
         audio_valid=np.ones(tokens, bool),
         video_valid=np.ones(latents, bool),
-        pictures=np.stack([np.full((2, 2, 3), 1), np.full((2, 2, 3), 2)]).astype(np.float16),
+        pictures=np.stack([np.full(shapes.grid, 1), np.full(shapes.grid, 2)]).astype(np.float16),
         picture_frames=frames,
     )
 
 
-def random_interaction(key: str, *, seconds: float, layout: Layout, seed: int = 0) -> Interaction:
+def random_interaction(
+    key: str, *, seconds: float, layout: Layout, seed: int = 0, shapes: Shapes = Shapes()
+) -> Interaction:
     rng = np.random.default_rng([seed, *key.encode()])
     tokens, latents = int(seconds * layout.audio_rate), int(seconds * layout.latent_rate)
     event = Event(interaction=key, side="a", type=EventType.BACKCHANNEL, start=1.0, end=1.4)
@@ -70,7 +87,7 @@ def random_interaction(key: str, *, seconds: float, layout: Layout, seed: int = 
             frames_per_latent=layout.frames_per_latent,
             step_keys={},
         ),
-        sides={side: random_side(rng, tokens=tokens, latents=latents) for side in SIDES},
+        sides={side: random_side(rng, tokens=tokens, latents=latents, shapes=shapes) for side in SIDES},
         events=to_table([event]),
         given_events=None,
     )
@@ -83,6 +100,7 @@ def write_dataset(
     layout: Layout | None = None,
     reactions_at: dict[str, int] | None = None,
     figures: dict[str, dict[str, float | None]] | None = None,
+    shapes: Shapes = Shapes(),
 ) -> DatasetInfo:
     """A data set with one shard per two interactions; ``reactions_at`` puts many reactions of side a into a second,
     ``figures`` gives columns of the index that may be unknown."""
@@ -93,7 +111,7 @@ def write_dataset(
     for number in range(0, len(keys), 2):
         shard = OpenShard(root, "train", number // 2)
         for key in keys[number : number + 2]:
-            interaction = random_interaction(key, seconds=lengths[key], layout=layout)
+            interaction = random_interaction(key, seconds=lengths[key], layout=layout, shapes=shapes)
             seconds = int(np.ceil(lengths[key]))
             reactions = [0] * seconds
             if reactions_at is not None and key in reactions_at:
@@ -131,13 +149,13 @@ def write_dataset(
         frames_per_latent=layout.frames_per_latent,
         audio_codec="test",
         audio_fingerprint="audio",
-        num_codebooks=2,
-        codebook_size=2048,
-        silence_tokens=SILENCE,
+        num_codebooks=shapes.codebooks,
+        codebook_size=shapes.codebook_size,
+        silence_tokens=(SILENCE * shapes.codebooks)[: shapes.codebooks],
         video_codec="test",
         video_fingerprint="video",
-        latent_shape=(2, 2, 3),
-        user_features=12,
+        latent_shape=shapes.grid,
+        user_features=int(np.prod(shapes.grid)),
         shards=tuple(shards),
         splits={"train": {"interactions": len(rows), "seconds": sum(lengths.values()), "participants": 2 * len(rows)}},
         licenses={"CC0-1.0": sum(lengths.values()) / 3600},

@@ -98,12 +98,12 @@ def test_short_conversations_are_named_not_lost(dataset: Path, caplog: pytest.Lo
 def test_windows_with_reactions_come_up_more_often(tmp_path: Path) -> None:
     layout = Layout()
     write_dataset(tmp_path, lengths={"d0": 64.0, "d1": 64.0}, reactions_at={"d0": 40})
-    rows = list(ShardReader(tmp_path).rows.values())
+    reader = ShardReader(tmp_path)
     settings: dict = {"layout": layout, "num_blocks": 10, "seed": 0, "listening_weight": 0.0}
 
     def share(event_weight: float) -> float:
         """Windows of (d0, a) that hold the reactions, among all windows of an epoch or ten."""
-        sampler = WindowSampler(rows, event_weight=event_weight, **settings)
+        sampler = WindowSampler(reader.rows, reader.keys("train"), event_weight=event_weight, **settings)
         windows = [sampler.window(i) for i in range(10 * sampler.windows_per_epoch)]
         hits = [
             w.key == "d0" and w.side == "a" and layout.start(w.start_block) < 40 < layout.start(w.start_block + 10)

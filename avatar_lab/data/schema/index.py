@@ -210,20 +210,38 @@ def is_current(path: Path) -> bool:
 
 
 def read_index(path: Path) -> list[IndexRow]:
-    """Rows of the index, in file order.
+    """Rows of the index, in file order; ``read_index_table`` is much faster where not all of them are needed.
+
+    Raises:
+        ValueError: as ``read_index_table``.
+    """
+    return index_rows(read_index_table(path))
+
+
+def read_index_table(path: Path) -> pa.Table:
+    """The index as it is stored.
 
     Raises:
         ValueError: the columns are not those of this schema version.
     """
     try:
-        table = pq.read_table(path, use_threads=False)
+        # The few names of members stay references: as text they would be most of the index. And one column at a time
+        # needs half the memory of all at once.
+        with pq.ParquetFile(path, read_dictionary=["members.list.element.name"]) as file:
+            names = file.schema_arrow.names
+            missing = [name for name in INDEX_SCHEMA.names if name not in names]
+            if not LATER_COLUMNS.issuperset(missing) or names != [n for n in INDEX_SCHEMA.names if n not in missing]:
+                raise ValueError(f"{path} has columns {names}: prepare the data again")
+            columns = {name: file.read(columns=[name], use_threads=False).column(0) for name in names}
+            rows = file.metadata.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}): prepare the data again") from error
-    for name in INDEX_SCHEMA.names:
-        if name in LATER_COLUMNS and name not in table.schema.names:
-            table = table.append_column(INDEX_SCHEMA.field(name), pa.nulls(len(table), INDEX_SCHEMA.field(name).type))
-    if table.schema.names != INDEX_SCHEMA.names:
-        raise ValueError(f"{path} has columns {table.schema.names}: prepare the data again")
+    columns |= {name: pa.nulls(rows, INDEX_SCHEMA.field(name).type) for name in missing}
+    return pa.table({name: columns[name] for name in INDEX_SCHEMA.names})
+
+
+def index_rows(table: pa.Table) -> list[IndexRow]:
+    """Rows of (a part of) a stored index."""
     return [IndexRow(**row | {"members": tuple(Member(**m) for m in row["members"])}) for row in table.to_pylist()]
 
 

@@ -252,6 +252,6 @@ def _parquet_bytes(table: pa.Table) -> bytes:
 def _read_parquet(key: str, members: dict[str, bytes], name: str) -> pa.Table:
     raw = _member(key, members, name)
     try:
-        return pq.read_table(io.BytesIO(raw), use_threads=False)
+        return pq.ParquetFile(io.BytesIO(raw)).read(use_threads=False)
     except (*DAMAGE, pa.ArrowException, OSError) as error:
         raise ValueError(f"sample {key}, member {name}: {' '.join(str(error).split())}") from error
