@@ -27,6 +27,7 @@ from avatar_lab.evaluation.agents import AGENTS, Agent, MediaAgent, ModelAgent, 
 from avatar_lab.evaluation.conversation import list_conversations, recorded_batch
 from avatar_lab.evaluation.exchange import films_state
 from avatar_lab.evaluation.hardware import describe_hardware
+from avatar_lab.evaluation.intervene import INTERVENTIONS, run_interventions
 from avatar_lab.evaluation.latency import measure_latency
 from avatar_lab.evaluation.live import Persona
 from avatar_lab.evaluation.progress import ShowAgents
@@ -48,6 +49,8 @@ LATENCY_AGENT = "level3"
 READER_CONVERSATIONS = 4
 SETTINGS_VERSION = 3
 """Raise when a change of code makes old rows wrong."""
+INTERVENTIONS_VERSION = 1
+"""The same for answers about interventions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,8 @@ class EvaluateConfig:
     films: int
     film_seconds: float
     latency_seconds: float
+    interventions: Sequence[str]
+    intervention_dyads: int | None
     layout: dict[str, Any]
     codec: dict[str, Any]
 
@@ -84,7 +89,7 @@ class EvaluateConfig:
         """Resolved config.
 
         Raises:
-            ValueError: a key or an agent is unknown.
+            ValueError: a key, an agent or an intervention is unknown.
         """
         return cls.of(known_keys(node, cls, "an evaluation"))
 
@@ -99,6 +104,11 @@ class EvaluateConfig:
         for agent in config.agents:
             if agent not in AGENTS:
                 raise ValueError(f"unknown agent {agent!r}{nearest(agent, list(AGENTS))}; there are {list(AGENTS)}")
+        for name in config.interventions:
+            if name not in INTERVENTIONS:
+                raise ValueError(
+                    f"unknown intervention {name!r}{nearest(name, list(INTERVENTIONS))}; there are {list(INTERVENTIONS)}"
+                )
         return config
 
 
@@ -106,6 +116,8 @@ def run(config: EvaluateConfig) -> None:
     """Measure, then write the report."""
     start = time.perf_counter()
     studio, data = measure_agents(config)
+    if config.interventions:
+        _intervene(config, studio, data)
     write_json(Path(config.out) / "reader.json", read_quality(studio, num_conversations=READER_CONVERSATIONS))
     if config.latency_seconds > 0:
         _latency(config, studio)
@@ -215,6 +227,33 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenan
         config_sha=sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16],
         device="cpu",
     )
+
+
+def _offline(agent: ModelAgent | ReferenceAgent) -> bool:
+    return isinstance(agent, ModelAgent) and agent.offline
+
+
+def _intervene(config: EvaluateConfig, studio: Studio, data: DyadData) -> None:
+    """Ask all agents that stream, and the references, about the interventions."""
+    streaming = [name for name in config.agents if not _offline(AGENTS[name])]
+    with ShowAgents() as progress:
+        rows = run_interventions(
+            studio,
+            streaming,
+            config.interventions,
+            out=Path(config.out),
+            num_dyads=config.intervention_dyads,
+            batch_size=config.batch_size,
+            config_sha=lambda name: f"{provenance(config, data, AGENTS[name]).config_sha}-{INTERVENTIONS_VERSION}",
+            progress=progress.update,
+        )
+    for row in rows:
+        mark = {True: "as expected", False: "NOT AS EXPECTED", None: row["status"]}[row["passed"]]
+        effect = "" if row["effect"] is None else f"{row['effect']:+.3g} {row['unit']}"
+        log.info(
+            "%-18s %-8s %-28s %-12s %-20s %s",
+            row["agent"], row["intervention"], row["question"], row["expected"], effect, mark,
+        )  # fmt: skip
 
 
 def _latency(config: EvaluateConfig, studio: Studio) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from avatar_lab.checkpoint import Checkpoint
-from avatar_lab.context import block_inputs, scripted_context
+from avatar_lab.context import Context, block_inputs, scripted_context
 from avatar_lab.level import Level
 from avatar_lab.rollout.offline import sample_windows
 from avatar_lab.rollout.rollout import rollout
@@ -45,28 +45,48 @@ def generate(
     """
     model, layout = checkpoint.model, checkpoint.layout
     context = scripted_context(batch, layout, level, silence_K=silence_K)
-    sampler = checkpoint.card.sampler
-    if offline:
-        tokens_BAK, latents_BFHWC = sample_windows(
-            model,
-            context,
-            sampler=sampler,
-            seed=seed,
-            conversation_B=batch.sample_B,
-            window_blocks=checkpoint.card.window_blocks,
-        )
-        return Generated(tokens_BAK=tokens_BAK, latents_BFHWC=latents_BFHWC)
-    blocks = list(
-        rollout(
-            model,
-            block_inputs(context, layout),
-            context.anchor,
-            sampler=sampler,
-            seed=seed,
-            conversation_B=batch.sample_B,
-            level=level,
-        )
+    if not offline:
+        return generate_blocks(checkpoint, context, level=level, seed=seed, conversation_B=batch.sample_B)
+    tokens_BAK, latents_BFHWC = sample_windows(
+        model,
+        context,
+        sampler=checkpoint.card.sampler,
+        seed=seed,
+        conversation_B=batch.sample_B,
+        window_blocks=checkpoint.card.window_blocks,
     )
+    return Generated(tokens_BAK=tokens_BAK, latents_BFHWC=latents_BFHWC)
+
+
+def generate_blocks(
+    checkpoint: Checkpoint,
+    context: Context,
+    *,
+    level: Level,
+    seed: int,
+    conversation_B: Tensor,
+    reseed: tuple[int, int] | None = None,
+) -> Generated:
+    """Roll out ``context`` causally, block by block.
+
+    reseed  (block, seed): from that block on, other noise
+    """
+    model, layout = checkpoint.model, checkpoint.layout
+    inputs = list(block_inputs(context, layout))
+    cache = model.net.start(context.anchor)
+    change, later_seed = (len(inputs), seed) if reseed is None else reseed
+    blocks = []
+    for part, part_seed in ((inputs[:change], seed), (inputs[change:], later_seed)):
+        blocks += rollout(
+            model,
+            part,
+            context.anchor,
+            sampler=checkpoint.card.sampler,
+            seed=part_seed,
+            conversation_B=conversation_B,
+            level=level,
+            cache=cache,
+        )
     return Generated(
         tokens_BAK=torch.cat([block.tokens_BAK for block in blocks], dim=1),
         latents_BFHWC=torch.cat([block.clean.video_BFHWC for block in blocks], dim=1),

@@ -63,7 +63,7 @@ class References:
         Raises:
             Unavailable: the recording is not one of the embedded world.
         """
-        return self._dialogue(conversation.interaction).tracks[conversation.side]
+        return self.dialogue(conversation.interaction).tracks[conversation.side]
 
     def _oracle(self, conversations: Sequence[Conversation], batch: DyadBatch) -> Generated:
         num_tokens = conversations[0].num_blocks * self.layout.audio_per_block
@@ -90,7 +90,7 @@ class References:
         def act(dialogue: Dialogue, conversation: Conversation) -> Performance:
             number = self.interactions.index(conversation.interaction)
             other = self.interactions[(number + 1) % len(self.interactions)]
-            return yoked(dialogue, self._dialogue(other), conversation.side)
+            return yoked(dialogue, self.dialogue(other), conversation.side)
 
         return self._rendered(conversations, act)
 
@@ -99,7 +99,7 @@ class References:
     ) -> Generated:
         tokens, latents = [], []
         for conversation in conversations:
-            dialogue = self._dialogue(conversation.interaction)
+            dialogue = self.dialogue(conversation.interaction)
             tracks = act(dialogue, conversation).tracks
             rng = dialogue.noise.generator("sound", conversation.side)
             frames_PHWC, wav_S = render_person(dialogue.persons[conversation.side], tracks, self.layout, rng)
@@ -112,7 +112,12 @@ class References:
     def _encode_audio(self, wav_S: np.ndarray) -> Tensor:
         return self.audio_codec.encode(torch.from_numpy(wav_S[None]))[0]
 
-    def _dialogue(self, interaction: str) -> Dialogue:
+    def dialogue(self, interaction: str) -> Dialogue:
+        """The conversation of a recording, simulated again.
+
+        Raises:
+            Unavailable: the recording is not one of the embedded world.
+        """
         if self.recordings is None:
             raise Unavailable("needs recordings=<folder of the world's recordings>")
         path = self.recordings / f"{interaction}.world.json"

@@ -1,0 +1,253 @@
+"""Agents x interventions -> ``interventions.parquet``; what is answered already is not asked again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from avatar_lab.data.schema import SIDES
+from avatar_lab.evaluation.agents import AGENTS, ModelAgent
+from avatar_lab.evaluation.answers import Answer, answer, exact, same_to_the_bit
+from avatar_lab.evaluation.arms import ModelArms
+from avatar_lab.evaluation.conversation import Conversation, recorded_batch
+from avatar_lab.evaluation.exact_checks import Finding, fallback, no_future, no_future_live
+from avatar_lab.evaluation.experiment import Experiment, Question
+from avatar_lab.evaluation.injections import Inject, injection_unit
+from avatar_lab.evaluation.intervention_rows import (
+    mark_gating,
+    read_answers,
+    rows_of_agent,
+    unavailable_row,
+    write_answers,
+    write_interventions,
+)
+from avatar_lab.evaluation.interventions import EXPERIMENTS
+from avatar_lab.evaluation.outcomes import Trial
+from avatar_lab.evaluation.references import References, Unavailable
+from avatar_lab.evaluation.studio import Studio
+from avatar_lab.evaluation.summary import write_json
+from avatar_lab.evaluation.units import Unit, event_unit, whole_unit
+from avatar_lab.evaluation.world_arms import WorldArms, world_agents
+from avatar_lab.layout import Layout
+from avatar_lab.level import Level
+
+log = logging.getLogger(__name__)
+
+CHECKED_CONVERSATIONS = 4
+"""A check to the bit needs few; one difference refutes it."""
+LIVE_SECONDS = 6.4
+FALLBACK, CAUSALITY = "F1", "C1"
+INTERVENTIONS = (*EXPERIMENTS, FALLBACK, CAUSALITY)
+LEVEL_AGENTS = {Level.TALK: "level1", Level.LISTEN: "level2", Level.SEE: "level3"}
+
+
+class Arms(Protocol):
+    """Whoever makes the trials of one agent."""
+
+    def trials(self, experiment: Experiment, units: Sequence[Unit], partners: Sequence[Unit]) -> list[Trial]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interviewer:
+    """Asks agents about interventions.
+
+    conversations  those of the evaluation, or the first of them
+    """
+
+    studio: Studio
+    conversations: Sequence[Conversation]
+    batch_size: int
+
+    def ask(self, agent: str, intervention: str) -> list[Answer]:
+        """Answers of one agent.
+
+        Raises:
+            Unavailable: a checkpoint, or the recordings of the embedded world, are not there.
+        """
+        if intervention in (FALLBACK, CAUSALITY):
+            return self._exact(agent, intervention)
+        experiment = EXPERIMENTS[intervention]
+        studio = self.studio
+        units, partners = units_of(
+            experiment, self.conversations, studio.references, layout=studio.layout, seed=studio.seed
+        )
+        return ask(
+            experiment,
+            self.arms(agent),
+            units,
+            partners,
+            level=level_of(agent),
+            references=studio.references,
+            seed=studio.seed,
+        )
+
+    def arms(self, agent: str) -> Arms:
+        """Who makes this agent's trials."""
+        who = AGENTS.get(agent)
+        if isinstance(who, ModelAgent):
+            return ModelArms(studio=self.studio, agent=who, batch_size=self.batch_size)
+        studio = self.studio
+        return WorldArms(
+            agent=world_agents(studio.layout)[agent],
+            dialogue=studio.references.dialogue,
+            layout=studio.layout,
+            seed=studio.seed,
+        )
+
+    def _exact(self, agent: str, intervention: str) -> list[Answer]:
+        who = AGENTS.get(agent)
+        if not isinstance(who, ModelAgent) or who.offline:
+            raise Unavailable(f"{intervention} is asked of streaming checkpoints only")
+        studio, chosen = self.studio, self.conversations[:CHECKED_CONVERSATIONS]
+        checkpoint, batch = studio.checkpoint(who), recorded_batch(studio.data, chosen)
+        silence_K = studio.audio_codec.silence_K
+        if intervention == FALLBACK:
+            if who.level is Level.TALK or who.level is not checkpoint.level:
+                raise Unavailable(f"{agent} has no stream that could be absent")
+            below = AGENTS[LEVEL_AGENTS[Level(who.level - 1)]]
+            assert isinstance(below, ModelAgent)
+            findings = fallback(checkpoint, studio.checkpoint(below), batch, silence_K=silence_K, seed=studio.seed)
+        else:
+            findings = no_future(checkpoint, batch, level=who.level, silence_K=silence_K, seed=studio.seed)
+            if who.level is checkpoint.level and who.level.listens:
+                seconds = min(LIVE_SECONDS, chosen[0].seconds / 2)
+                user = studio.user(chosen[0]).first(2 * seconds, studio.layout)
+                one = recorded_batch(studio.data, chosen[:1])
+                findings.append(no_future_live(studio, checkpoint, one, user, seconds=seconds, seed=studio.seed))
+        return [_of_finding(intervention, finding) for finding in findings]
+
+
+def ask(
+    experiment: Experiment,
+    arms: Arms,
+    units: Sequence[Unit],
+    partners: Sequence[Unit],
+    *,
+    level: Level,
+    references: References,
+    seed: int,
+) -> list[Answer]:
+    """All questions of one experiment; an agent that cannot perceive the difference gets one: does anything change?
+
+    Raises:
+        Unavailable: there is no unit.
+    """
+    if not units:
+        raise Unavailable("no conversation holds a moment at which this could be done")
+    trials = arms.trials(experiment, units, partners)
+    if level < experiment.needs:
+        return [same_to_the_bit(experiment, trials)]
+    return [
+        answer(experiment, question, trials, edges=has_edge(question, units, references), seed=seed)
+        for question in experiment.questions
+    ]
+
+
+def has_edge(question: Question, units: Sequence[Unit], references: References) -> bool:
+    """Whether the world has the edge of a question; recordings of people are taken to have it."""
+    if question.edge is None:
+        return True
+    try:
+        graph = references.dialogue(units[0].recorded.interaction).graph
+    except Unavailable:
+        return True
+    cue, response = question.edge
+    return any(edge.response is response for edge in graph.from_cue(cue))
+
+
+def units_of(
+    experiment: Experiment,
+    conversations: Sequence[Conversation],
+    references: References,
+    *,
+    layout: Layout,
+    seed: int,
+) -> tuple[list[Unit], list[Unit]]:
+    """Units of an experiment, and for each the unit of the next dyad, from the same side."""
+    if experiment.occasion is None:
+        found = [whole_unit(conversation, layout) for conversation in conversations]
+    else:
+        found = [u for c in conversations if (u := _event_unit(experiment, c, references, layout, seed)) is not None]
+    partners = []
+    for unit in found:
+        others = [other for other in found if other.recorded.side == unit.recorded.side]
+        partners.append(others[(others.index(unit) + 1) % len(others)])
+    return found, partners
+
+
+def _event_unit(
+    experiment: Experiment, conversation: Conversation, references: References, layout: Layout, seed: int
+) -> Unit | None:
+    assert experiment.occasion is not None
+    injected = [treatment for treatment in experiment.arms.values() if isinstance(treatment, Inject)]
+    if injected:
+        return injection_unit(
+            conversation, references, occasion=experiment.occasion, arms=injected, layout=layout, seed=seed
+        )
+    for time in experiment.occasion.moments(conversation, layout, seed=seed):
+        return event_unit(conversation, layout, time=time, do=())
+    return None
+
+
+def level_of(agent: str) -> Level:
+    """What an agent can perceive; reference agents perceive everything, if late."""
+    who = AGENTS.get(agent)
+    return who.level if isinstance(who, ModelAgent) else Level.SEE
+
+
+def _of_finding(intervention: str, finding: Finding) -> Answer:
+    reason = finding.vacuous if finding.passed else None
+    return exact(
+        intervention,
+        finding.question,
+        changed=len(finding.differences) / max(finding.compared, 1),
+        units=finding.compared,
+        reason=reason,
+    )
+
+
+def run_interventions(
+    studio: Studio,
+    agents: Sequence[str],
+    interventions: Sequence[str],
+    *,
+    out: Path,
+    num_dyads: int | None,
+    batch_size: int,
+    config_sha: Callable[[str], str],
+    progress: Callable[[str, int, int], None],
+) -> list[dict[str, Any]]:
+    """Ask all agents about all interventions, and write ``out/interventions.parquet`` and ``.json``.
+
+    Args:
+        num_dyads: ask about the first so many dyads only; ``None``: all.
+        config_sha: of an agent; equal ones mean that stored answers still hold.
+    """
+    count = None if num_dyads is None else num_dyads * len(SIDES)
+    asker = Interviewer(studio=studio, conversations=studio.conversations[:count], batch_size=batch_size)
+    rows: list[dict[str, Any]] = []
+    for agent in agents:
+        sha = f"{config_sha(agent)}-{len(asker.conversations)}"
+        answers: list[Answer] = []
+        for number, intervention in enumerate(interventions):
+            progress(f"{agent} asked", number, len(interventions))
+            path = out / "interventions" / f"{agent}.{intervention}.json"
+            stored = read_answers(path, sha)
+            if stored is None:
+                try:
+                    stored = asker.ask(agent, intervention)
+                except Unavailable as error:
+                    log.warning("%s of %s is unavailable: %s", intervention, agent, error)
+                    rows.append(unavailable_row(agent, intervention, str(error), run_id=out.name, config_sha=sha))
+                    continue
+                write_answers(path, stored, sha)
+            answers += stored
+        progress(f"{agent} asked", len(interventions), len(interventions))
+        rows += rows_of_agent(agent, answers, run_id=out.name, config_sha=sha)
+    mark_gating(rows)
+    write_interventions(out / "interventions.parquet", rows)
+    write_json(out / "interventions.json", rows)
+    return rows

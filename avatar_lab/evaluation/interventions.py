@@ -1,0 +1,273 @@
+"""The interventions as data: what is done, when, to which stream, what is looked at, and what must come of it.
+
+To add one, add a row to ``EXPERIMENTS``. Names and ideas: A audio, V video, N nothing gets worse, P partner in the own
+channel; the checks to the bit, F1 and C1, are in ``exact_checks``.
+"""
+
+from __future__ import annotations
+
+from avatar_lab.evaluation.camera import Camera, CameraOn, Picture
+from avatar_lab.evaluation.experiment import TREATED, Expected, Experiment, Question
+from avatar_lab.evaluation.injections import Deed, Inject
+from avatar_lab.evaluation.outcomes import Answers, LipsOnUserSpeech, LipSync, Motion, Occurs, Rate, Seam
+from avatar_lab.evaluation.own_channel import Bleed, Noise
+from avatar_lab.evaluation.pooled_outcomes import Placement, Shift
+from avatar_lab.evaluation.responses import RESPONSES
+from avatar_lab.evaluation.treatments import Delay, Off, Silence, Swap
+from avatar_lab.evaluation.units import Occasion
+from avatar_lab.event_types import EventType
+from avatar_lab.layout import Stream
+from avatar_lab.level import Level
+from avatar_lab.world.intervention import Action
+
+AUDIO, VIDEO = Stream.USER_AUDIO, Stream.USER_VIDEO
+NOD_ANSWER, BACKCHANNEL_ANSWER, SMILE_ANSWER = RESPONSES[:3]
+NOD, BACKCHANNEL, SMILE, BLINK = EventType.NOD, EventType.BACKCHANNEL, EventType.SMILE, EventType.BLINK
+ANY = (NOD, BACKCHANNEL, SMILE)
+
+
+def _answers(expected: Expected, *, margin: float = 0.1, given: bool = False, suffix: str = "") -> tuple[Question, ...]:
+    """Answers to pauses, which are heard."""
+    return tuple(
+        Question(
+            name=f"{response.name}_response{suffix}",
+            outcome=Answers(response=response, given=given),
+            expected=expected,
+            edge=(EventType.PAUSE, response.behaviours[0]),
+            margin=margin,
+        )
+        for response in (NOD_ANSWER, BACKCHANNEL_ANSWER)
+    )
+
+
+def _smiles(expected: Expected, *, margin: float = 0.1, given: bool = False, suffix: str = "") -> Question:
+    """Answers to smiles, which are seen."""
+    return Question(
+        name=f"smile_response{suffix}",
+        outcome=Answers(response=SMILE_ANSWER, given=given),
+        expected=expected,
+        edge=(SMILE, SMILE),
+        margin=margin,
+    )
+
+
+def _occurs(behaviour: EventType, cue: EventType, expected: Expected = Expected.INCREASES) -> Question:
+    return Question(
+        name=f"{behaviour}_after_{cue}",
+        outcome=Occurs(behaviours=(behaviour,)),
+        expected=expected,
+        edge=(cue, behaviour),
+    )
+
+
+def _nothing(name: str) -> Question:
+    return Question(name=name, outcome=Occurs(behaviours=ANY), expected=Expected.UNCHANGED)
+
+
+def _rate(behaviour: EventType) -> Question:
+    return Question(
+        name=f"{behaviour}_rate",
+        outcome=Rate(behaviours=(behaviour,)),
+        expected=Expected.DECREASES,
+        edge=(EventType.PAUSE, behaviour),
+        margin=1.0,
+        planned=-2.0,
+        largest=None,
+    )
+
+
+def _kept() -> tuple[Question, ...]:
+    """What a camera must not make worse by more than 5 %."""
+    lips = Question(name="lip_sync", outcome=LipSync(), expected=Expected.NOT_INFERIOR, largest=None)
+    return (*_answers(Expected.NOT_INFERIOR, margin=0.05), lips)
+
+
+_PAUSE = Occasion(holder="user", clear=(EventType.PAUSE, EventType.LOW_PITCH), rested=(NOD, BACKCHANNEL))
+_FACE = Occasion(holder=None, clear=(SMILE, NOD), rested=(SMILE, NOD))
+_LAUGH = Occasion(holder="avatar", clear=(SMILE, EventType.LAUGH), rested=(SMILE, EventType.LAUGH))
+_LAUGHS = Deed(type=EventType.LAUGH, end=0.8)
+_SOBER = Deed(type=SMILE, start=0.0, end=2.0, action=Action.REMOVE)
+_SMILES = Deed(type=SMILE, end=1.8)
+_DELAYS = (0.4, 1.2)
+
+_EXPERIMENTS = (
+    Experiment(
+        name="A1",
+        about="the user's microphone hears nothing from a quarter of the conversation on",
+        needs=Level.LISTEN,
+        arms={TREATED: Silence()},
+        questions=(
+            _rate(NOD),
+            _rate(BACKCHANNEL),
+            Question(
+                name="motion", outcome=Motion(), expected=Expected.INCREASES, margin=0.05, planned=0.5, largest=None
+            ),
+            _smiles(Expected.UNCHANGED),
+        ),
+        reseeded=True,
+    ),
+    Experiment(
+        name="A2",
+        about="the user of another dyad is heard",
+        needs=Level.LISTEN,
+        arms={TREATED: Swap(stream=AUDIO)},
+        questions=(
+            *_answers(Expected.DECREASES),
+            *_answers(Expected.INCREASES, given=True, suffix="_to_given"),
+            Question(name="nod_placement", outcome=Placement(response=NOD_ANSWER), expected=Expected.INCREASES),
+        ),
+    ),
+    Experiment(
+        name="A3",
+        about="the user is heard .4 and 1.2 s late",
+        needs=Level.LISTEN,
+        arms={f"{seconds:g}": Delay(stream=AUDIO, seconds=seconds) for seconds in _DELAYS},
+        questions=(Question(name="nod_shift", outcome=Shift(response=NOD_ANSWER), expected=Expected.MOVES),),
+    ),
+    Experiment(
+        name="A4",
+        about="the user pauses after a stretch of low pitch",
+        needs=Level.LISTEN,
+        arms={
+            TREATED: Inject(
+                stream=AUDIO,
+                deeds=(
+                    Deed(type=EventType.LOW_PITCH, start=0.0, end=0.25),
+                    Deed(type=EventType.PAUSE, start=0.25, end=0.95),
+                ),
+            )
+        },
+        questions=(_occurs(NOD, EventType.PAUSE), _occurs(BACKCHANNEL, EventType.PAUSE)),
+        occasion=_PAUSE,
+    ),
+    Experiment(
+        name="A5",
+        about="negative control: faint noise at the user's microphone",
+        needs=Level.LISTEN,
+        arms={TREATED: Noise()},
+        questions=(_nothing("any_after_noise"),),
+        occasion=_PAUSE,
+    ),
+    Experiment(
+        name="V1",
+        about="the camera is switched off",
+        needs=Level.SEE,
+        arms={TREATED: Off(stream=VIDEO)},
+        questions=(
+            _smiles(Expected.DECREASES),
+            *_answers(Expected.UNCHANGED),
+            Question(name="seam", outcome=Seam(), expected=Expected.UNCHANGED, margin=1.0, largest=None),
+        ),
+    ),
+    *(
+        Experiment(
+            name=f"V2_{picture}" if picture is not Picture.FROZEN else "V2",
+            about=f"the camera gives a {picture} picture",
+            needs=Level.SEE,
+            arms={TREATED: Camera(picture=picture)},
+            questions=(_smiles(Expected.DECREASES), *_answers(Expected.UNCHANGED)),
+        )
+        for picture in Picture
+    ),
+    Experiment(
+        name="V3",
+        about="the user of another dyad is seen",
+        needs=Level.SEE,
+        arms={TREATED: Swap(stream=VIDEO)},
+        questions=(
+            _smiles(Expected.DECREASES),
+            _smiles(Expected.INCREASES, given=True, suffix="_to_given"),
+            *_answers(Expected.UNCHANGED),
+            Question(
+                name="smile_placement",
+                outcome=Placement(response=SMILE_ANSWER),
+                expected=Expected.INCREASES,
+            ),
+        ),
+    ),
+    Experiment(
+        name="V4",
+        about="the user is seen .4 and 1.2 s late",
+        needs=Level.SEE,
+        arms={f"{seconds:g}": Delay(stream=VIDEO, seconds=seconds) for seconds in _DELAYS},
+        questions=(Question(name="smile_shift", outcome=Shift(response=SMILE_ANSWER), expected=Expected.MOVES),),
+    ),
+    Experiment(
+        name="V5",
+        about="the user smiles, or nods",
+        needs=Level.SEE,
+        arms={
+            "smile": Inject(stream=VIDEO, deeds=(_SMILES,)),
+            "nod": Inject(stream=VIDEO, deeds=(Deed(type=NOD, end=0.8),)),
+        },
+        questions=(
+            Question(
+                name="smile_after_smile",
+                outcome=Occurs(behaviours=(SMILE,)),
+                expected=Expected.INCREASES,
+                arm="smile",
+                edge=(SMILE, SMILE),
+            ),
+            Question(
+                name="nod_after_nod",
+                outcome=Occurs(behaviours=(NOD,)),
+                expected=Expected.INCREASES,
+                arm="nod",
+                edge=(NOD, NOD),
+            ),
+        ),
+        occasion=_FACE,
+    ),
+    Experiment(
+        name="A5_blink",
+        about="negative control: the user blinks",
+        needs=Level.SEE,
+        arms={TREATED: Inject(stream=VIDEO, deeds=(Deed(type=BLINK, end=0.18),))},
+        questions=(_nothing("any_after_blink"),),
+        occasion=_FACE,
+    ),
+    Experiment(
+        name="V6",
+        about="conflict: a laugh is heard from a sober face, or a smile seen without one",
+        needs=Level.LISTEN,
+        arms={
+            "heard": Inject(stream=AUDIO, deeds=(_LAUGHS, _SOBER), beside=VIDEO),
+            "seen": Inject(stream=VIDEO, deeds=(_SMILES,), beside=AUDIO),
+        },
+        questions=tuple(
+            Question(name=f"smile_if_{arm}", outcome=Occurs(behaviours=(SMILE,)), expected=Expected.REPORTED, arm=arm)
+            for arm in ("heard", "seen")
+        ),
+        occasion=_LAUGH,
+    ),
+    *(
+        Experiment(
+            name=name,
+            about=f"Level 2 and the same with {about}: nothing gets worse by more than 5 %",
+            needs=Level.SEE,
+            arms={TREATED: CameraOn(picture=picture)},
+            questions=_kept(),
+        )
+        for name, picture, about in (
+            ("N1", None, "its camera"),
+            ("N2", Picture.BLACK, "a black camera"),
+            ("N3", Picture.FROZEN, "a frozen camera"),
+            ("N4", Picture.OCCLUDED, "an occluded camera"),
+        )
+    ),
+    Experiment(
+        name="P1",
+        about="the user is heard in the avatar's own channel: lips must not move on user speech",
+        needs=Level.TALK,
+        arms={TREATED: Bleed()},
+        questions=(
+            Question(
+                name="lips_on_user_speech",
+                outcome=LipsOnUserSpeech(),
+                expected=Expected.UNCHANGED,
+                margin=0.03,
+            ),
+        ),
+    ),
+)
+EXPERIMENTS: dict[str, Experiment] = {experiment.name: experiment for experiment in _EXPERIMENTS}

@@ -1,0 +1,207 @@
+"""The runner on tiny random checkpoints: arms differ in one thing only, and broken models are caught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from avatar_lab.context import scripted_context
+from avatar_lab.evaluation.agents import AGENTS, ModelAgent
+from avatar_lab.evaluation.answers import Answer, passes
+from avatar_lab.evaluation.arms import BrokenHistory, ModelArms
+from avatar_lab.evaluation.camera import Camera, Picture
+from avatar_lab.evaluation.conversation import recorded_batch
+from avatar_lab.evaluation.exact_checks import fallback, no_future
+from avatar_lab.evaluation.intervene import Interviewer, run_interventions, units_of
+from avatar_lab.evaluation.intervention_rows import interventions_df
+from avatar_lab.evaluation.interventions import EXPERIMENTS
+from avatar_lab.evaluation.outcomes import CONTROL
+from avatar_lab.evaluation.references import Unavailable
+from avatar_lab.evaluation.treatments import Delay, Scene, Silence, Swap, Treatment
+from avatar_lab.evaluation.units import whole_unit
+from avatar_lab.layout import Layout, Stream
+from avatar_lab.level import Level
+from avatar_lab.tensors import DyadBatch
+from tests.evaluation.tiny_studio import SILENCE_K, TinyStudio, cut_branch, tiny_checkpoint
+from tests.factory import LAYOUT
+
+DYADS = 6
+
+
+def asked(studio: TinyStudio, agent: str, name: str) -> dict[str, Answer]:
+    asker = Interviewer(studio=studio, conversations=studio.conversations, batch_size=4)
+    return {answer.question: answer for answer in asker.ask(agent, name)}
+
+
+def scene_of(studio: TinyStudio) -> Scene:
+    units, partners = units_of(EXPERIMENTS["A1"], studio.conversations, studio.references, layout=studio.layout, seed=0)
+    return Scene(studio=studio, units=units, partners=partners, batch=studio.data.cut([unit.window for unit in units]))
+
+
+@pytest.mark.parametrize(
+    "treatment",
+    [
+        Silence(),
+        Swap(stream=Stream.USER_AUDIO),
+        Swap(stream=Stream.USER_VIDEO),
+        Delay(stream=Stream.USER_AUDIO, seconds=0.4),
+        Delay(stream=Stream.USER_VIDEO, seconds=0.4),
+        *(Camera(picture=picture) for picture in Picture),
+    ],
+    ids=str,
+)
+def test_a_treatment_changes_its_stream_from_its_moment_on(treatment: Treatment) -> None:
+    scene = scene_of(TinyStudio(num_dyads=2))
+    context = scripted_context(scene.batch, LAYOUT, Level.SEE, silence_K=SILENCE_K)
+    edited = treatment.edit(context, scene)
+    assert treatment.stream is not None
+    start = scene.token(scene.units[0], treatment.stream)
+    before, after = (
+        (c.user.audio_BTK if treatment.stream is Stream.USER_AUDIO else c.user.video_BGU) for c in (context, edited)
+    )
+    assert torch.equal(before[:, :start], after[:, :start])
+    assert not torch.equal(before[:, start:], after[:, start:])
+    other = [c.user.video_BGU if treatment.stream is Stream.USER_AUDIO else c.user.audio_BTK for c in (context, edited)]
+    assert torch.equal(*other)
+    assert edited.plan is context.plan
+    if isinstance(treatment, Delay):
+        late = treatment.tokens(LAYOUT)
+        assert torch.equal(after[:, start + late :], before[:, start:-late])
+    if isinstance(treatment, Camera) and treatment.picture is Picture.FROZEN:
+        assert (after[:, -1] - after[:, -4]).abs().max() < 1e-2, "the codec comes to rest"
+
+
+def test_an_uncut_model_changes_and_one_whose_listen_branch_is_cut_does_not() -> None:
+    whole = asked(TinyStudio(num_dyads=DYADS), "level2", "A1")["motion"]
+    assert whole.effect.low is not None
+    assert whole.effect.low > 0.1
+    assert passes(whole, whole.p, alpha=0.05)
+    deaf = asked(TinyStudio(num_dyads=DYADS, change=cut_branch("listen")), "level2", "A1")["motion"]
+    assert deaf.effect.value == 0
+    assert passes(deaf, deaf.p, alpha=0.05) is False
+
+
+def test_who_cannot_see_is_the_same_to_the_bit_and_whose_see_branch_is_cut_is_too() -> None:
+    studio = TinyStudio(num_dyads=2)
+    assert asked(studio, "level2", "V1")["output"].effect.value == 0
+    assert asked(studio, "level3_camera_off", "V1")["output"].effect.value == 0
+    for change, alike in ((None, False), (cut_branch("see"), True)):
+        own = TinyStudio(num_dyads=2, change=change)
+        units, partners = units_of(EXPERIMENTS["V1"], own.conversations, own.references, layout=LAYOUT, seed=0)
+        agent = AGENTS["level3"]
+        assert isinstance(agent, ModelAgent)
+        trials = ModelArms(studio=own, agent=agent, batch_size=4).trials(EXPERIMENTS["V1"], units, partners)
+        assert all((t.arms[CONTROL].digest == t.arms["treated"].digest) is alike for t in trials)
+
+
+def batch_of(studio: TinyStudio) -> DyadBatch:
+    return recorded_batch(studio.data, studio.conversations)
+
+
+def test_levels_nest_and_a_level_that_does_not_is_found() -> None:
+    batch = batch_of(TinyStudio(num_dyads=1))
+    for upper in (Level.SEE, Level.LISTEN):
+        lower = Level(upper - 1)
+        found = fallback(tiny_checkpoint(upper), tiny_checkpoint(lower), batch, silence_K=SILENCE_K, seed=0)
+        assert [finding.passed for finding in found] == [True, True], found
+        assert found[0].vacuous is None
+
+    def nudge(checkpoint: object) -> None:
+        next(tiny.model.parameters()).add_(1e-4)
+
+    tiny = tiny_checkpoint(Level.LISTEN)
+    with torch.no_grad():
+        nudge(tiny)
+    broken = fallback(tiny_checkpoint(Level.SEE), tiny, batch, silence_K=SILENCE_K, seed=0)
+    assert not any(finding.passed for finding in broken)
+    blind = fallback(
+        tiny_checkpoint(Level.SEE, cut_branch("see")), tiny_checkpoint(Level.LISTEN), batch, silence_K=SILENCE_K, seed=0
+    )
+    assert blind[0].passed
+    assert "changes nothing" in str(blind[0].vacuous)
+    with pytest.raises(ValueError, match="falls back on the one below"):
+        fallback(tiny_checkpoint(Level.SEE), tiny_checkpoint(Level.TALK), batch, silence_K=SILENCE_K, seed=0)
+
+
+def test_the_future_is_not_known() -> None:
+    batch = batch_of(TinyStudio(num_dyads=1))
+    found = no_future(tiny_checkpoint(Level.SEE), batch, level=Level.SEE, silence_K=SILENCE_K, seed=0)
+    assert [finding.question for finding in found] == ["user_audio", "user_video", "script"]
+    assert all(finding.passed and finding.vacuous is None for finding in found), found
+
+
+def test_a_leak_of_one_block_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inputs of each block hold the user tokens of one block more than its delay allows."""
+    honest = Layout.visible_end
+
+    def leaking(self: Layout, stream: Stream, block: int) -> int:
+        return honest(self, stream, block + 1)
+
+    studio = TinyStudio(num_dyads=1)
+    batch = batch_of(studio)
+    checkpoint = tiny_checkpoint(Level.SEE)
+    monkeypatch.setattr("avatar_lab.context.Layout.visible_end", leaking)
+    monkeypatch.setattr(
+        "avatar_lab.evaluation.exact_checks.first_to_see",
+        lambda layout, stream, token: next(b for b in range(99) if honest(layout, stream, b) > token),
+    )
+    monkeypatch.setattr(
+        "avatar_lab.evaluation.treatments.first_to_see",
+        lambda layout, stream, token: next(b for b in range(99) if honest(layout, stream, b) > token),
+    )
+    found = {f.question: f for f in no_future(checkpoint, batch, level=Level.SEE, silence_K=SILENCE_K, seed=0)}
+    assert not found["user_audio"].passed
+    assert not found["user_video"].passed
+    assert found["script"].passed
+    with pytest.raises(BrokenHistory, match="before anything was done to it"):
+        asked(studio, "level3", "A1")
+
+
+def test_answers_are_kept_and_what_is_missing_is_said(tmp_path: Path) -> None:
+    studio = TinyStudio(num_dyads=2)
+
+    def run(sha: str) -> list[dict]:
+        return run_interventions(
+            studio,
+            ["level1", "level2"],
+            ["A1", "A4", "F1", "C1"],
+            out=tmp_path,
+            num_dyads=1,
+            batch_size=2,
+            config_sha=lambda agent: sha,
+            progress=lambda agent, done, total: None,
+        )
+
+    rows = run("a")
+    table = interventions_df(tmp_path / "interventions.parquet")
+    assert len(table) == len(rows)
+    by_key = {(row["agent"], row["intervention"], row["question"]): row for row in rows}
+    assert by_key["level1", "A1", "output"]["passed"]
+    assert by_key["level1", "F1", ""]["status"] == "unavailable"
+    assert "world" in by_key["level2", "A4", ""]["reason"]
+    assert by_key["level2", "F1", "listen_without_its_stream"]["passed"]
+    assert by_key["level2", "C1", "user_audio"]["passed"]
+    assert by_key["level2", "A1", "motion"]["dyads"] == 1
+    before = (tmp_path / "interventions" / "level2.A1.json").stat().st_mtime_ns
+    assert run("a") == rows
+    assert (tmp_path / "interventions" / "level2.A1.json").stat().st_mtime_ns == before
+    run("b")
+    assert (tmp_path / "interventions" / "level2.A1.json").stat().st_mtime_ns != before
+    with pytest.raises(ValueError, match="evaluate"):
+        interventions_df(tmp_path / "none.parquet")
+
+
+def test_a_teacher_has_no_history_and_checks_are_for_checkpoints() -> None:
+    studio = TinyStudio(num_dyads=2)
+    with pytest.raises(ValueError, match="whole windows"):
+        asked(studio, "teacher", "A1")
+    with pytest.raises(Unavailable, match="streaming checkpoints only"):
+        asked(studio, "oracle", "F1")
+
+
+def test_units_change_from_a_block_on() -> None:
+    unit = whole_unit(TinyStudio(num_dyads=1).conversations[0], LAYOUT)
+    assert unit.time == LAYOUT.start(5)
+    assert unit.window == unit.recorded.window
