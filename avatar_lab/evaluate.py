@@ -27,7 +27,7 @@ from avatar_lab.evaluation.agents import AGENTS, Agent, MediaAgent, ModelAgent, 
 from avatar_lab.evaluation.conversation import list_conversations, recorded_batch
 from avatar_lab.evaluation.exchange import films_state
 from avatar_lab.evaluation.hardware import describe_hardware
-from avatar_lab.evaluation.intervene import INTERVENTIONS, run_interventions
+from avatar_lab.evaluation.intervene import INTERVENTIONS, log_rows, run_interventions
 from avatar_lab.evaluation.latency import measure_latency
 from avatar_lab.evaluation.live import Persona
 from avatar_lab.evaluation.progress import ShowAgents
@@ -98,17 +98,16 @@ class EvaluateConfig:
         """From plain values.
 
         Raises:
-            ValueError: an agent is unknown.
+            ValueError: an agent or an intervention is unknown.
         """
         config = cls(**plain)
-        for agent in config.agents:
-            if agent not in AGENTS:
-                raise ValueError(f"unknown agent {agent!r}{nearest(agent, list(AGENTS))}; there are {list(AGENTS)}")
-        for name in config.interventions:
-            if name not in INTERVENTIONS:
-                raise ValueError(
-                    f"unknown intervention {name!r}{nearest(name, list(INTERVENTIONS))}; there are {list(INTERVENTIONS)}"
-                )
+        for kind, names, known in (
+            ("agent", config.agents, list(AGENTS)),
+            ("intervention", config.interventions, list(INTERVENTIONS)),
+        ):
+            for name in names:
+                if name not in known:
+                    raise ValueError(f"unknown {kind} {name!r}{nearest(name, known)}; there are {known}")
         return config
 
 
@@ -247,13 +246,7 @@ def _intervene(config: EvaluateConfig, studio: Studio, data: DyadData) -> None:
             config_sha=lambda name: f"{provenance(config, data, AGENTS[name]).config_sha}-{INTERVENTIONS_VERSION}",
             progress=progress.update,
         )
-    for row in rows:
-        mark = {True: "as expected", False: "NOT AS EXPECTED", None: row["status"]}[row["passed"]]
-        effect = "" if row["effect"] is None else f"{row['effect']:+.3g} {row['unit']}"
-        log.info(
-            "%-18s %-8s %-28s %-12s %-20s %s",
-            row["agent"], row["intervention"], row["question"], row["expected"], effect, mark,
-        )  # fmt: skip
+    log_rows(rows)
 
 
 def _latency(config: EvaluateConfig, studio: Studio) -> None:

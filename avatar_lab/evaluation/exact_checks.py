@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from avatar_lab.checkpoint import Checkpoint
-from avatar_lab.context import Context, block_inputs, scripted_context
+from avatar_lab.context import BlockInput, Context, block_inputs, scripted_context
 from avatar_lab.evaluation.generate import Generated, generate_blocks
 from avatar_lab.evaluation.live import Persona, stream_blocks
 from avatar_lab.evaluation.media import Media
@@ -21,6 +21,7 @@ from avatar_lab.evaluation.studio import Studio
 from avatar_lab.evaluation.treatments import first_to_see, values_of, with_values
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.level import Level
+from avatar_lab.model.cache import Cache
 from avatar_lab.rollout.rollout import BlockOutput, rollout
 from avatar_lab.tensors import DyadBatch
 
@@ -86,15 +87,28 @@ def _switched_off(
     """Every block after the stream went off equals the lower level's, run from the same cache with the same noise."""
     level, below, layout = upper.level, lower.level, upper.layout
     middle = full.num_blocks // 2
-    options = {"sampler": upper.card.sampler, "seed": seed, "conversation_B": batch.sample_B}
+
+    def run(checkpoint: Checkpoint, inputs: Sequence[BlockInput], cache: Cache, at: Level) -> list[BlockOutput]:
+        return list(
+            rollout(
+                checkpoint.model,
+                inputs,
+                full.anchor,
+                sampler=upper.card.sampler,
+                seed=seed,
+                conversation_B=batch.sample_B,
+                level=at,
+                cache=cache,
+            )
+        )
+
     on, off, without = (
         list(block_inputs(context, layout)) for context in (full, _off(full, _OF_LEVEL[level], plan_of=absent), absent)
     )
     cache = upper.model.net.start(full.anchor)
-    list(rollout(upper.model, on[:middle], full.anchor, cache=cache, level=level, **options))
+    run(upper, on[:middle], cache, level)
     other = cache.clone()
-    after = list(rollout(upper.model, off[middle:], full.anchor, cache=cache, level=level, **options))
-    expected = list(rollout(lower.model, without[middle:], full.anchor, cache=other, level=below, **options))
+    after, expected = run(upper, off[middle:], cache, level), run(lower, without[middle:], other, below)
     return Finding(
         question=f"{level.name.lower()}_switched_off",
         compared=len(after) * batch.size,
@@ -209,7 +223,7 @@ def _causal(
     return Finding(
         question=name,
         compared=first * len(names),
-        differences=tuple(f"before block {first}: {where}" for where in _unlike(*early, names)),
+        differences=tuple(f"before block {first}: {where}" for where in _unlike(early[0], early[1], names)),
         vacuous=None if changes else "nothing changed at all",
     )
 

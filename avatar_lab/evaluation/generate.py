@@ -16,7 +16,7 @@ from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.context import Context, block_inputs, scripted_context
 from avatar_lab.level import Level
 from avatar_lab.rollout.offline import sample_windows
-from avatar_lab.rollout.rollout import rollout
+from avatar_lab.rollout.rollout import BlockOutput, rollout
 from avatar_lab.tensors import DyadBatch, TensorRecord
 
 
@@ -75,7 +75,7 @@ def generate_blocks(
     inputs = list(block_inputs(context, layout))
     cache = model.net.start(context.anchor)
     change, later_seed = (len(inputs), seed) if reseed is None else reseed
-    blocks = []
+    blocks: list[BlockOutput] = []
     for part, part_seed in ((inputs[:change], seed), (inputs[change:], later_seed)):
         blocks += rollout(
             model,

@@ -251,3 +251,12 @@ def run_interventions(
     write_interventions(out / "interventions.parquet", rows)
     write_json(out / "interventions.json", rows)
     return rows
+
+
+def log_rows(rows: Sequence[dict[str, Any]]) -> None:
+    """One line per row: who was asked what, what came of it, and whether that is what must."""
+    for row in rows:
+        mark = {True: "as expected", False: "NOT AS EXPECTED", None: row["reason"] or "reported"}[row["passed"]]
+        effect = "" if row["effect"] is None else f"{row['effect']:+.3g} {row['unit']}"
+        asked = f"{row['intervention']}/{row['question']}"
+        log.info("%-18s %-32s %-12s %-20s %s", row["agent"], asked, row["expected"], effect, mark)

@@ -215,7 +215,7 @@ class LipsOnUserSpeech:
         own = [e for e in trial.unit.conversation.events if e.side == trial.unit.conversation.side]
         spoken = [(e.start - 0.2, e.end + 0.2) for e in own if e.type in (EventType.TURN, EventType.BACKCHANNEL)]
         jaw_P = trial.arms[CONTROL].observation.jaw_P
-        times_P = (np.arange(len(jaw_P)) + 0.5) / float(trial.layout.fps)
+        times_P = np.asarray((np.arange(len(jaw_P)) + 0.5) / float(trial.layout.fps), dtype=np.float64)
         alone_P = inside(times_P, trial.unit.conversation.user_speech()) & ~inside(times_P, spoken)
         if alone_P.sum() < float(trial.layout.fps):
             return None

@@ -14,7 +14,7 @@ from avatar_lab.evaluation.experiment import Expected, Experiment
 from avatar_lab.evaluation.intervene import ask, units_of
 from avatar_lab.evaluation.intervention_rows import mark_gating, rows_of_agent
 from avatar_lab.evaluation.interventions import EXPERIMENTS
-from avatar_lab.evaluation.outcomes import Trial
+from avatar_lab.evaluation.outcomes import Rate, Trial
 from avatar_lab.evaluation.permutation import Alternative, sign_flip_test
 from avatar_lab.evaluation.world_arms import WorldArms, world_agents
 from avatar_lab.level import Level
@@ -117,9 +117,12 @@ def test_a_question_that_does_not_tell_agents_apart_does_not_gate() -> None:
 def test_arms_that_change_places_at_random_reject_at_the_level() -> None:
     """A/A: the sign of every dyad's effect is drawn; what is then rejected is false."""
     experiment, trials = trials_of("oracle", "A1")
+    outcome = experiment.questions[0].outcome
+    assert isinstance(outcome, Rate)
     by_dyad: dict[str, list[float]] = {}
     for trial in trials:
-        pair = experiment.questions[0].outcome.pair(trial, "treated")
+        pair = outcome.pair(trial, "treated")
+        assert pair is not None
         by_dyad.setdefault(trial.unit.dyad, []).append(pair[1] - pair[0])
     effects_D = np.array([np.mean(own) for own in by_dyad.values()])
     rng, rounds = np.random.default_rng(0), 200
