@@ -9,25 +9,23 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import hydra
 from omegaconf import DictConfig
 
-from avatar_lab.config import CONFIG_MODULE, build_layout, known_keys, run_task
-from avatar_lab.construct import build, nearest
+from avatar_lab.config import CONFIG_MODULE, build_layout, run_task
+from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.schema import file_sha256
+from avatar_lab.evaluate_config import EvaluateConfig
 from avatar_lab.evaluation.agents import AGENTS, Agent, MediaAgent, ModelAgent, cast
 from avatar_lab.evaluation.conversation import list_conversations, recorded_batch
 from avatar_lab.evaluation.exchange import films_state
 from avatar_lab.evaluation.hardware import describe_hardware
-from avatar_lab.evaluation.intervene import INTERVENTIONS, log_rows, run_interventions
+from avatar_lab.evaluation.intervene import log_rows, run_interventions
 from avatar_lab.evaluation.latency import measure_latency
 from avatar_lab.evaluation.live import Persona
 from avatar_lab.evaluation.progress import ShowAgents
@@ -51,64 +49,6 @@ SETTINGS_VERSION = 3
 """Raise when a change of code makes old rows wrong."""
 INTERVENTIONS_VERSION = 1
 """The same for answers about interventions."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """One evaluation, resolved; keys as in ``configs/evaluate.yaml``."""
-
-    root: str
-    out: str
-    report: str
-    checkpoints: str
-    shards: str
-    recordings: str | None
-    runs: str | None
-    step_seconds: str | None
-    split: str
-    agents: Sequence[str]
-    compare: dict[str, str]
-    media: dict[str, str]
-    inputs: str | None
-    num_dyads: int
-    seconds: float
-    seed: int
-    offline_dyads: int | None
-    batch_size: int
-    workers: int
-    films: int
-    film_seconds: float
-    latency_seconds: float
-    interventions: Sequence[str]
-    intervention_dyads: int | None
-    layout: dict[str, Any]
-    codec: dict[str, Any]
-
-    @classmethod
-    def from_node(cls, node: DictConfig) -> EvaluateConfig:
-        """Resolved config.
-
-        Raises:
-            ValueError: a key, an agent or an intervention is unknown.
-        """
-        return cls.of(known_keys(node, cls, "an evaluation"))
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> EvaluateConfig:
-        """From plain values.
-
-        Raises:
-            ValueError: an agent or an intervention is unknown.
-        """
-        config = cls(**plain)
-        for kind, names, known in (
-            ("agent", config.agents, list(AGENTS)),
-            ("intervention", config.interventions, list(INTERVENTIONS)),
-        ):
-            for name in names:
-                if name not in known:
-                    raise ValueError(f"unknown {kind} {name!r}{nearest(name, known)}; there are {known}")
-        return config
 
 
 def run(config: EvaluateConfig) -> None:
@@ -228,7 +168,7 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenan
     )
 
 
-def _offline(agent: ModelAgent | ReferenceAgent) -> bool:
+def _offline(agent: Agent) -> bool:
     return isinstance(agent, ModelAgent) and agent.offline
 
 

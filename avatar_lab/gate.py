@@ -18,7 +18,8 @@ from typing import Any
 
 from avatar_lab.config import RunConfig, compose_more, known_keys
 from avatar_lab.construct import nearest
-from avatar_lab.evaluate import EvaluateConfig, measure_agents
+from avatar_lab.evaluate import measure_agents
+from avatar_lab.evaluate_config import EvaluateConfig
 from avatar_lab.evaluation.estimates import estimate_metric
 from avatar_lab.evaluation.gates import Gate
 from avatar_lab.evaluation.rows import samples_df

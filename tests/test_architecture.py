@@ -24,7 +24,19 @@ FLOORS = (
     {"stage", "evaluation"},
     {"training"},
     {
-        *("config", "train", "evaluate", "stream", "cli", "render", "export", "submit", "runs", "doctor"),
+        *(
+            "config",
+            "train",
+            "evaluate",
+            "evaluate_config",
+            "stream",
+            "cli",
+            "render",
+            "export",
+            "submit",
+            "runs",
+            "doctor",
+        ),
         *("dry_run", "run_folder", "inspect_sample", "gate"),
     },
 )

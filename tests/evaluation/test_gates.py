@@ -11,7 +11,7 @@ import pytest
 
 from avatar_lab import gate as gate_module
 from avatar_lab.config import RunConfig, load
-from avatar_lab.evaluate import EvaluateConfig
+from avatar_lab.evaluate_config import EvaluateConfig
 from avatar_lab.evaluation.agents import AGENTS
 from avatar_lab.evaluation.bars import Cells
 from avatar_lab.evaluation.estimates import AgentMetric
