@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.config import CONFIG_MODULE, known_keys, run_task
 from avatar_lab.construct import build, nearest
-from avatar_lab.data.schema import SIDES, DatasetInfo, Interaction
+from avatar_lab.data.schema import FEATURES_MEMBER, SIDES, DatasetInfo, Interaction, forms_of
 from avatar_lab.data.shards import ShardReader
 from avatar_lab.evaluation.event_lane import EventLane, Span, rows_of
 from avatar_lab.evaluation.film import enlarge, enlarged_size, side_by_side, write_film
@@ -75,6 +75,8 @@ def run(config: InspectConfig) -> None:
         )
     if config.side not in SIDES:
         raise ValueError(f"side={config.side} must be one of {list(SIDES)}")
+    for line in brought(reader, config.sample):
+        log.info("%s", line)
     codecs = build(config.codec)
     audio_codec, video_codec = codecs["audio_codec"], codecs["video_codec"]
     reader.info.check_codecs(
@@ -102,7 +104,19 @@ def listing(reader: ShardReader) -> Iterator[str]:
         row = reader.rows[key]
         reactions = f"{sum(row.a_reactions)} + {sum(row.b_reactions)} reactions"
         people = f"{row.participant_a} | {row.participant_b}"
-        yield f"{row.split:<6} {key:<{width}} {row.seconds:8.1f} s  {people}  {reactions}"
+        there = [side for side in SIDES if any(m.name == f"{side}.{FEATURES_MEMBER}" for m in row.members)]
+        arrays = f"  arrays of {' and '.join(there)}" if there else ""
+        yield f"{row.split:<6} {key:<{width}} {row.seconds:8.1f} s  {people}  {reactions}{arrays}"
+
+
+def brought(reader: ShardReader, key: str) -> Iterator[str]:
+    """One line per array that the data set brought along: whose it is, its form, rate, span and what of it is known."""
+    for side, features in reader.interaction(key, features=None).features.items():
+        rate = f"{1 / features.period:.6g} Hz" if features.period else "one row"
+        span = f"{features.seconds[0]:.2f} to {features.seconds[-1]:.2f} s" if len(features.seconds) else "no rows"
+        for form in forms_of(features):
+            missing = np.isnan(features.arrays[form.name]).sum() / max(1, features.arrays[form.name].size)
+            yield f"{side}: {form}, {rate}, {span}, {missing:.1%} NaN"
 
 
 @torch.inference_mode()

@@ -14,12 +14,13 @@ from typing import Any
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.data.schema import INDEX_NAME, INFO_NAME, DatasetInfo, read_index, read_info
 from data_prep.pipeline import Prepared
+from data_prep.selection import OPTIONAL
 from data_prep.settings import Settings
 from data_prep.shard import Entry
-from data_prep.steps import augment, bleed, encode, events, motion, pictures, probe, sync, track, voice
+from data_prep.steps import augment, bleed, encode, events, features, motion, pictures, probe, sync, track, voice
 
 SETTINGS_NAME = "settings.json"
-_MODULES = (probe, sync, voice, bleed, track, motion, events, encode, augment, pictures)
+_MODULES = (probe, sync, voice, bleed, track, motion, features, events, encode, augment, pictures)
 _LISTED = 5
 """Differences and recordings that a message names."""
 _HOW_TO = "overwrite=true replaces it; or choose another out="
@@ -65,6 +66,9 @@ def refuse_other(out: Path, now: Mapping[str, Any], *, overwrite: bool) -> None:
     path = out / SETTINGS_NAME
     if path.is_file():
         before = json.loads(path.read_text())
+        # A step that was not there yet and is off now made no difference.
+        idle = {step for step in OPTIONAL if now[step] is None} - set(before.get("version", {}))
+        now = dict(now) | {"version": {step: v for step, v in now["version"].items() if step not in idle}}
     else:  # made before settings were stated: what its own description tells
         before = _of_info(info)
         now = {name: now[name] for name in before}

@@ -30,13 +30,15 @@ from data_prep.steps.track import Face
 
 @dataclass(frozen=True, kw_only=True)
 class Footage:
-    """One recording, opened. ``facts`` is empty where there are no pictures; ``media`` decodes, one process a side."""
+    """One recording, opened. ``facts`` is empty where there are no pictures; ``media`` decodes, one process a side;
+    ``extents`` are start and end of each side's pictures, or of its sound where there are none, in media seconds."""
 
     recording: Recording
     media: dict[str, MediaClient]
     layout: Layout
     clock: Clock
     facts: dict[str, VideoFacts]
+    extents: dict[str, tuple[float, float]]
     sound: Sound
 
     @classmethod
@@ -45,12 +47,17 @@ class Footage:
         clock = Clock.of(layout, probed.values["seconds"])
         facts = {} if recording.audio_only else {side: video_facts(probed, side) for side in SIDES}
         sound = Sound(recording, media, layout, clock)
-        return cls(recording=recording, media=media, layout=layout, clock=clock, facts=facts, sound=sound)
+        streams = {side: probed.values.get(f"{side}.video") or probed.values[f"{side}.audio"] for side in SIDES}
+        extents = {side: (float(stream["start"]), float(stream["end"])) for side, stream in streams.items()}
+        return cls(
+            recording=recording, media=media, layout=layout, clock=clock, facts=facts, extents=extents, sound=sound
+        )
 
     def moved(self, shift: dict[str, float]) -> Footage:
         """The same with ``shift`` seconds added to the media times of each side named."""
         facts = {side: replace(known, pts_P=known.pts_P + shift.get(side, 0.0)) for side, known in self.facts.items()}
-        return replace(self, facts=facts, sound=self.sound.moved(shift))
+        extents = {s: (start + shift.get(s, 0.0), end + shift.get(s, 0.0)) for s, (start, end) in self.extents.items()}
+        return replace(self, facts=facts, extents=extents, sound=self.sound.moved(shift))
 
     def shown(self, side: str) -> tuple[np.ndarray, np.ndarray]:
         """Source frame shown at each grid time (P,), and whether there was a live picture then (P,)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from pathlib import Path
 
 from data_prep.blob import Blob
@@ -59,8 +60,9 @@ class SkipRecording(Exception):
 class SideFiles:
     """Files of one participant. ``audio`` None: the sound is inside the video file.
 
-    channel   of the sound file, where both people are in one; ``None``: all channels mixed
-    features  arrays per frame that the data set brings along, npz; notes  its transcript
+    channel       of the sound file, where both people are in one; ``None``: all channels mixed
+    features      arrays per frame that the data set brings along, npz; notes  its transcript
+    feature_rate  rows per second of those that are not one per frame of the video, where the data set says so
     """
 
     participant: str
@@ -68,6 +70,7 @@ class SideFiles:
     audio: Blob | None
     channel: int | None = None
     features: Blob | None = None
+    feature_rate: Fraction | None = None
     notes: Notes | None = None
 
 
@@ -96,6 +99,11 @@ class Recording:
     def media(self) -> dict[str, Blob]:
         """Its sound and picture files by role."""
         return {role: blob for role, blob in self.files.items() if role.endswith((".video", ".audio"))}
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Which channel each side speaks on, where two people share a file; else empty."""
+        return {side: files.channel for side, files in self.sides.items() if files.channel is not None}
 
     @property
     def files(self) -> dict[str, Blob]:

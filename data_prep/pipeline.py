@@ -17,7 +17,7 @@ from data_prep.media.faces import FaceFinder
 from data_prep.meter import Cost, Meter
 from data_prep.selection import Enough
 from data_prep.settings import Settings, check_codecs
-from data_prep.steps import augment, bleed, encode, events, motion, pictures, probe, sync, track, voice
+from data_prep.steps import augment, bleed, encode, events, features, motion, pictures, probe, sync, track, voice
 from data_prep.steps.crop import Crop
 from data_prep.steps.runner import NotStored, StepRunner
 from data_prep.steps.store import TRANSIENT, StepResult
@@ -103,13 +103,14 @@ class Pipeline:
             "audio_rate": layout.audio_rate,
             "fps": layout.fps,
             "seconds": probed.values["seconds"],
-        } | _channels(recording)
+        } | ({"channels": recording.channels} if recording.channels else {})
         shift = self._shift(footage, probed, sound_grid, media_files)
         if any(shift.values()):
             footage, sound_grid = footage.moved(shift), sound_grid | {"shift": shift}
         speech = self._voice(footage, sound_grid, media_files)
         framings = self._framings(footage)
         moved = self._motion(footage, framings, sound_grid, media_files)
+        self._features(footage, sound_grid, media_files)
         found = self._events(footage, speech, moved, shift, files)
         self._encode(footage, found, framings, sound_grid, media_files)
 
@@ -172,7 +173,7 @@ class Pipeline:
         brought = {side: footage.recording.sides[side].features for side in SIDES}
         sizes = {side: {"width": footage.facts[side].width, "height": footage.facts[side].height} for side in SIDES}
         params: dict[str, object] = {"sizes": sizes}
-        inputs = {f"{side}.features": self._runner.digest(blob) for side, blob in brought.items() if blob is not None}
+        inputs = self._brought(footage.recording)
         faces = self._settings.faces
         if faces is not None:
             params["faces"] = faces.identity()
@@ -197,17 +198,30 @@ class Pipeline:
         media_files: dict[str, str],
     ) -> StepResult | None:
         """Curves of head and face, where a reader is configured and there are pictures."""
-        reader, brought = self._settings.motion, footage.recording.sides
+        reader = self._settings.motion
         if reader is None or not framings:
             return None
-        features = {s: files.features for s, files in brought.items() if files.features is not None}
         return self._runner.step(
             "motion",
             motion.VERSION,
             grid | {"reader": reader.identity(), "crops": {s: asdict(crops[0]) for s, crops in framings.items()}},
-            media_files | {f"{side}.features": self._runner.digest(blob) for side, blob in features.items()},
+            media_files | self._brought(footage.recording),
             lambda: motion.read_motion(footage, reader, framings),
         )
+
+    def _features(self, footage: Footage, grid: dict[str, object], media_files: dict[str, str]) -> None:
+        """The data set's own arrays, where they are asked for and there are any."""
+        rule = self._settings.features
+        files = {} if rule is None else self._brought(footage.recording)
+        if rule is not None and files:
+            rates = {side: own.feature_rate for side, own in footage.recording.sides.items()}
+            stated, inputs = grid | {"rule": asdict(rule), "rates": rates}, media_files | files
+            self._runner.step("features", features.VERSION, stated, inputs, lambda: features.pass_on(footage, rule))
+
+    def _brought(self, recording: Recording) -> dict[str, str]:
+        """Hashes of the files with the data set's own arrays, by role."""
+        files = {side: own.features for side, own in sorted(recording.sides.items())}
+        return {f"{side}.features": self._runner.digest(blob) for side, blob in files.items() if blob is not None}
 
     def _events(
         self,
@@ -281,9 +295,3 @@ class Pipeline:
                 footage, found, video_codec=self._video_codec, framings=framings, count=settings.pictures
             ),
         )
-
-
-def _channels(recording: Recording) -> dict[str, object]:
-    """Which channel each side speaks on, where two people share a file."""
-    channels = {side: files.channel for side, files in recording.sides.items() if files.channel is not None}
-    return {"channels": channels} if channels else {}

@@ -12,10 +12,10 @@ from avatar_lab.construct import nearest
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
-STEPS = ("probe", "sync", "voice", "bleed", "track", "motion", "events", "encode", "augment", "pictures")
+STEPS = ("probe", "sync", "voice", "bleed", "track", "motion", "features", "events", "encode", "augment", "pictures")
 """In the order in which ``pipeline.py`` runs them; each may need those before it. ``OPTIONAL`` ones are passed over
-where the configuration has none."""
-OPTIONAL = ("motion", "augment")
+where the configuration has none, or the recording nothing for them."""
+OPTIONAL = ("motion", "features", "augment")
 ANNOTATING = STEPS[: STEPS.index("encode")]
 """Steps that need no codec."""
 

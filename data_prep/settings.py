@@ -16,6 +16,7 @@ from data_prep.media.faces import MediapipeFaces
 from data_prep.steps.augment import AugmentRule
 from data_prep.steps.bleed import BleedRule
 from data_prep.steps.crop import Crops
+from data_prep.steps.features import FeatureRule
 from data_prep.steps.motion import MotionReader
 from data_prep.steps.sync import SyncRule
 
@@ -47,6 +48,8 @@ class Settings:
     crops: Crops = field(default_factory=Crops)
     motion: MotionReader | None = None
     """Reads curves of head and face, in which visible events are found."""
+    features: FeatureRule | None = None
+    """Which of the data set's own arrays come along; ``None``: none."""
     max_mismatch: float = 1.0
     """Largest difference in length between the four streams of an interaction, in seconds."""
     min_seconds: float = 10.0

@@ -20,12 +20,14 @@ from avatar_lab.data.schema import (
     SCHEMA_VERSION,
     SIDES,
     DatasetInfo,
+    FeatureForm,
     IndexRow,
     Interaction,
     InteractionMeta,
     ShardInfo,
     SideArrays,
     file_sha256,
+    forms_of,
     is_current,
     read_info,
     shard_key,
@@ -38,6 +40,7 @@ from data_prep.manifest import Recording
 from data_prep.open_shard import OpenShard
 from data_prep.settings import Settings
 from data_prep.steps import outages
+from data_prep.steps.features import passed
 from data_prep.steps.store import StepResult, StepStore
 
 
@@ -92,6 +95,7 @@ class ShardWriter:
         rows: list[IndexRow] = []
         shards: list[ShardInfo] = []
         shape: tuple[tuple[int, int, int], int] | None = None
+        forms: set[FeatureForm] = set()
         open_shard: OpenShard | None = None
         for entry in ordered:
             if open_shard is not None and (open_shard.split != entry.split or open_shard.size > self._max_shard_bytes):
@@ -102,6 +106,7 @@ class ShardWriter:
                 open_shard = OpenShard(self._out, entry.split, number)
             results = {step: self._result(step, key) for step, key in entry.keys.items()}
             interaction = self._interaction(entry, results)
+            forms.update(form for side in interaction.features.values() for form in forms_of(side))
             a = interaction.sides["a"]
             shape = (a.avatar_latents.shape[1:], a.user_features.shape[1])
             members = open_shard.add(interaction)
@@ -111,7 +116,7 @@ class ShardWriter:
             raise ValueError("no recording is left to write; see the report for why each was skipped")
         shards.append(open_shard.close())
         index_sha256 = write_index(self._out / INDEX_NAME, rows)
-        info = self._info(rows, shards, content_hash, index_sha256, *shape)
+        info = self._info(rows, shards, content_hash, index_sha256, *shape, features=sorted(forms))
         write_info(self._out / INFO_NAME, info)
         return info
 
@@ -176,6 +181,7 @@ class ShardWriter:
             sides=sides,
             events=found.tables["events"],
             given_events=found.tables.get("given_events"),
+            features=passed(results["features"]) if "features" in results else {},
         )
 
     def _content_hash(self, entries: Sequence[Entry]) -> str:
@@ -216,6 +222,8 @@ class ShardWriter:
         index_sha256: str,
         latent_shape: tuple[int, int, int],
         user_features: int,
+        *,
+        features: Sequence[FeatureForm],
     ) -> DatasetInfo:
         licenses: dict[str, float] = defaultdict(float)
         splits: dict[str, dict[str, float]] = {}
@@ -249,6 +257,7 @@ class ShardWriter:
             splits=splits,
             licenses=dict(licenses),
             non_commercial=any(row.non_commercial for row in rows),
+            features=tuple(features),
         )
 
 

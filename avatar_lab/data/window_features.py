@@ -36,6 +36,8 @@ def chosen_forms(there: Sequence[FeatureForm], patterns: Sequence[str]) -> tuple
     Raises:
         ValueError: a pattern names none, or an array has other rows in some recordings than in others.
     """
+    if isinstance(patterns, str):
+        raise ValueError(f"features is {patterns!r}: give a list of names, such as [{patterns}]")
     names = sorted({form.name for form in there})
     for pattern in patterns:
         if not any(matches(name, [pattern]) for name in names):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from avatar_lab.data.schema import SIDES
+from data_prep.report.feature_figures import FeatureFigures
 from data_prep.report.reading import Reading
 from data_prep.report.row import Row, SideRow
 from data_prep.report.running import Running
@@ -18,7 +19,7 @@ MAX_NAMED = 5
 """Names given with a count; ``report.parquet`` has all."""
 LONGEST = 20
 """People listed with their hours."""
-STEPS = ("probe", "sync", "voice", "bleed", "track", "events", "motion", "encode", "pictures")
+STEPS = ("probe", "sync", "voice", "bleed", "track", "events", "motion", "features", "encode", "pictures")
 """Steps that a recording can have results of, in order."""
 
 Totals = defaultdict[str, float]
@@ -73,6 +74,7 @@ class Figures:
         self._rates: dict[str, Counter[str]] = {"frame rates": Counter(), "sample rates": Counter()}
         self._faces: Counter[str] = Counter()
         self._events: dict[str, Counter[str]] = {"given": Counter(), "motion": Counter()}
+        self._features = FeatureFigures()
         self._dropped: dict[str, dict[str, Any]] = {}
         self._twins: dict[str, list[tuple[str, str]]] = {}
         self._offsets = Running(low=-30.0, high=30.0, step=0.001)
@@ -108,6 +110,7 @@ class Figures:
         self._seconds_of["pause"].add(reading.pauses)
         self._events["given"].update(reading.events)
         self._events["motion"].update(reading.motion)
+        self._features.add(reading.features)
         self._late["lag"].add([] if row.lag_seconds is None else [row.lag_seconds])
         self._confidence.add([] if row.lag_confidence is None else [row.lag_confidence])
         spoken = [row.sides[side].speaking_seconds or 0.0 for side in SIDES]
@@ -187,6 +190,7 @@ class Figures:
             "isolation_db": self._isolation.summary(),
             "given_events": dict(sorted(self._events["given"].items())),
             "motion_events": dict(sorted(self._events["motion"].items())),
+            "features": self._features.plain(),
         }
 
     def _per_minute(self, minutes: float) -> dict[str, float]:

@@ -20,8 +20,10 @@ from data_prep.steps import outages
 from data_prep.steps.store import StepResult, StepStore
 from data_prep.steps.voice import as_segments
 
-READ_STEPS = ("probe", "sync", "track", "events", "bleed", "motion")
+READ_STEPS = ("probe", "sync", "track", "events", "bleed", "motion", "features")
 """Steps whose results hold figures; those of the codecs are large and hold none."""
+_LARGE = frozenset({"features"})
+"""Of these, those whose arrays hold none."""
 VISIBLE = (EventType.NOD, EventType.SMILE, EventType.BLINK, EventType.LEAN, EventType.GAZE_AWAY)
 
 
@@ -43,6 +45,8 @@ class Reading:
     """The source's own, by type."""
     motion: Counter[str] = field(default_factory=Counter)
     """Found in the pictures, by type."""
+    features: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What the step on the data set's own arrays says of each side that has any."""
 
 
 def read_used(entry: Entry, store: StepStore) -> Reading:
@@ -87,6 +91,7 @@ def read_used(entry: Entry, store: StepStore) -> Reading:
         pauses=pauses,
         events=Counter(events.tables["given_events"]["type"].to_pylist() if "given_events" in events.tables else []),
         motion=sum((found for found in seen.values() if found is not None), Counter()),
+        features=results["features"].values if "features" in results else {},
     )
 
 
@@ -99,7 +104,7 @@ def results_of(entry: Entry, store: StepStore, steps: Iterable[str]) -> dict[str
     results = {}
     for step in steps:
         if step in entry.keys:
-            result = store.load(step, entry.keys[step])
+            result = store.load(step, entry.keys[step], arrays=step not in _LARGE)
             if result is None:
                 name = entry.recording.interaction
                 raise ValueError(f"the result of step {step} on {name} vanished from the work folder: prepare again")
@@ -171,6 +176,7 @@ def _side(
         visible_events=None if seen is None else seen.total(),
         camera_off_seconds=_off(side, outages.CAMERA, events),
         microphone_off_seconds=_off(side, outages.MICROPHONE, events),
+        **_brought(results["features"].values.get(side) if "features" in results else None),
     )
 
 
@@ -185,6 +191,22 @@ def _off(side: str, name: str, events: StepResult) -> float | None:
     """Seconds of an outage; ``None`` without a log that could tell."""
     known = "given_events" in events.tables
     return total(as_segments(events.arrays[f"{side}.{name}"])) if known else None
+
+
+def _brought(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Columns on the data set's own arrays of one side."""
+    if values is None:
+        return {}
+    out = [f"{name}: {note}" for name, note in values["left_out"].items()]
+    if values["refused"] is not None:
+        return {"feature_seconds": 0.0, "features_left_out": "; ".join([": ".join(values["refused"]), *out])}
+    return {
+        "feature_seconds": values["covered"],
+        "feature_rate": values["rate"],
+        "feature_extra_rows": values["extra_rows"],
+        "feature_keys": ", ".join(values["arrays"]),
+        "features_left_out": "; ".join(out) or None,
+    }
 
 
 def _spans(events: StepResult) -> dict[tuple[str, EventType], list[Segment]]:

@@ -48,6 +48,14 @@ class SideRow:
     visible_events: int | None = None
     camera_off_seconds: float | None = None
     microphone_off_seconds: float | None = None
+    feature_seconds: float | None = None
+    """Of the recording, with rows of the data set's own arrays."""
+    feature_rate: float | None = None
+    feature_extra_rows: int | None = None
+    """Beyond the frames of the video."""
+    feature_keys: str | None = None
+    features_left_out: str | None = None
+    """Arrays, or the whole file, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)

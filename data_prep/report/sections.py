@@ -49,6 +49,7 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
         _faces(report),
         _events(report, "given_events", "Events that the source brought along"),
         _events(report, "motion_events", "Events found in the pictures"),
+        _features(report),
         _participants(report),
         _steps(report),
     ]
@@ -200,6 +201,24 @@ def _events(report: Mapping[str, Any], key: str, title: str) -> Table:
         return Table(title=title, head=(), rows=[], note=note)
     rows = [[name, str(count)] for name, count in report[key].items()]
     return Table(title=title, head=("type", "events"), rows=rows, note="" if rows else "None.")
+
+
+def _features(report: Mapping[str, Any]) -> Table:
+    title = "Arrays that the data set brought along"
+    if not report["steps"]["features"]:
+        note = f"The step features was {NOT_RUN}, or no recording has any." if report["prepared"] else ""
+        return Table(title=title, head=(), rows=[], note=note)
+    found = report["features"]
+    rows = [[f"hours, person {side}", f"{hours:.3f}"] for side, hours in found["hours"].items()]
+    rows += [[f"hours of {name}", f"{hours:.3f}"] for name, hours in found["hours_by_array"].items()]
+    for key, text in (("rates", "files at"), ("clocks", "files by")):
+        rows += [[f"{text} {name}", str(count)] for name, count in found[key].items()]
+    rows += [[f"files refused: {note}", str(count)] for note, count in found["refused"].items()]
+    rows += [[f"arrays left out: {note}", str(count)] for note, count in found["left_out"].items()]
+    rest = found["arrays"] - len(found["hours_by_array"])
+    said = [f"{found['files']} files.", *([f"{rest} more arrays are not listed."] if rest else [])]
+    said += [f"First refused as {note}: {detail}." for note, detail in found["first_refused"].items()]
+    return Table(title=title, head=("", "hours or count"), rows=rows, note=" ".join(said))
 
 
 def _participants(report: Mapping[str, Any]) -> Table:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ class PairedFiles:
         tags: what follows the suffix in the names of ``video``, ``audio`` and ``features`` files.
         video_extensions, audio_extensions, feature_extensions: with the dot; the first that exists is used. Features
             are arrays per frame that the data set brings along, such as FLAME parameters.
+        feature_rate: rows per second of feature files that have no row for every frame of a video, such as ``25`` or
+            ``30000/1001``; ``None``: not known, and such files are refused.
         pictures: False where the data set has none, as DualTalk; video losses are then masked.
         events_suffix: name of the source's own event table after the identifier.
         sidecar_suffix: name of a JSON file after the identifier, with any of ``participants`` (``{"a": .., "b": ..}``),
@@ -35,7 +38,7 @@ class PairedFiles:
         license, non_commercial: of recordings whose sidecar does not say.
 
     Raises:
-        ValueError: the folder does not exist, or the suffixes are equal.
+        ValueError: the folder does not exist, the suffixes are equal, or a rate is none.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class PairedFiles:
         video_extensions: Sequence[str] = (".mp4", ".mov", ".mkv", ".webm"),
         audio_extensions: Sequence[str] = (".wav", ".flac", ".m4a", ".mp3"),
         feature_extensions: Sequence[str] = (".npz",),
+        feature_rate: float | str | None = None,
         pictures: bool = True,
         events_suffix: str = ".events.parquet",
         sidecar_suffix: str = ".world.json",
@@ -72,6 +76,7 @@ class PairedFiles:
         if unknown:
             raise ValueError(f"source.tags names {unknown}; there are tags for {sorted(self._extensions)}")
         self._tags = {kind: tags.get(kind, "") for kind in self._extensions}
+        self._feature_rate = _rate(feature_rate)
         self._pictures = pictures
         self._events_suffix = events_suffix
         self._sidecar_suffix = sidecar_suffix
@@ -109,6 +114,7 @@ class PairedFiles:
                 video=_blob(kinds.get("video")) if self._pictures else None,
                 audio=_blob(kinds.get("audio")),
                 features=_blob(kinds.get("features")),
+                feature_rate=self._feature_rate,
             )
             for side, kinds in files.items()
         }
@@ -141,3 +147,13 @@ class PairedFiles:
 
 def _blob(path: Path | None) -> Blob | None:
     return None if path is None else Blob.of(path)
+
+
+def _rate(stated: float | str | None) -> Fraction | None:
+    try:
+        rate = None if stated is None else Fraction(str(stated))
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if rate is not None and rate <= 0:
+        raise ValueError(f"source.feature_rate is {stated!r}: give rows per second, such as 25 or 30000/1001")
+    return rate

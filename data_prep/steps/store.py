@@ -48,8 +48,8 @@ class StepStore:
     def __init__(self, work: Path) -> None:
         self._work = Path(work)
 
-    def load(self, step: str, key: str) -> StepResult | None:
-        """A stored result, or None if there is none yet.
+    def load(self, step: str, key: str, *, arrays: bool = True) -> StepResult | None:
+        """A stored result, with its ``arrays`` or without, or None if there is none yet.
 
         Raises:
             SkipRecording: the stored result is a skip.
@@ -60,12 +60,12 @@ class StepStore:
         plain = json.loads((folder / "result.json").read_text())
         if "skip" in plain:
             raise SkipRecording(SkipReason(plain["skip"]), plain["detail"])
-        arrays: dict[str, np.ndarray] = {}
-        if (folder / "arrays.npz").is_file():
+        held: dict[str, np.ndarray] = {}
+        if arrays and (folder / "arrays.npz").is_file():
             with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+                held = {name: stored[name] for name in stored.files}
         tables = {path.stem: pq.read_table(path, use_threads=False) for path in sorted(folder.glob("*.parquet"))}
-        return StepResult(values=plain, arrays=arrays, tables=tables)
+        return StepResult(values=plain, arrays=held, tables=tables)
 
     def save(self, step: str, key: str, result: StepResult) -> None:
         """Publish ``result``; if another process was faster, its equal result stays."""

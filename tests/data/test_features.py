@@ -204,6 +204,8 @@ def test_names_that_are_not_there_and_rows_that_do_not_fit_are_said(shards: Path
     settings: dict = {"layout": Layout(), "batch_size": 2, "num_blocks": 10, "seed": 0}
     with pytest.raises(ValueError, match=r"'pose' is no array of this data set, which has \['exp', 'half'"):
         DyadData(root=shards, **settings, features=["pose"])
+    with pytest.raises(ValueError, match=r"features is 'exp': give a list of names, such as \[exp\]"):
+        DyadData(root=shards, **settings, features="exp")
     wide = SideFeatures(seconds=np.arange(20.0), arrays={"exp": np.zeros((20, 100), np.float32)})
     mixed = write(tmp_path / "mixed", [with_features("d0", a=ramp(25.0)), with_features("d1", a=wide)])
     with pytest.raises(ValueError, match=r"exp float32\[2\], exp float32\[100\]"):

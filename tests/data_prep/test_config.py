@@ -10,6 +10,7 @@ from data_prep import config
 from data_prep.prepare import prepare
 from data_prep.settings import NO_RESULT, Settings
 from data_prep.sources.paired_files import PairedFiles
+from data_prep.steps.features import FeatureRule
 from data_prep.steps.motion import PixelMotion
 from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
 
@@ -36,7 +37,9 @@ def test_the_file_says_the_defaults(tmp_path: Path) -> None:
     built = build(config.load(CONFIGS / "paired_files.yaml", [f"source.root={tmp_path}"]))
     parameters = {field.name: built[field.name] for field in fields(Settings)}
     own = {name: parameters.pop(name) for name in ("layout", "work", "steps")} | {"work": tmp_path}
-    assert Settings.of(parameters, **own) == Settings(layout=Layout(), work=tmp_path)
+    assert Settings.of(parameters, **own) == Settings(layout=Layout(), work=tmp_path, features=FeatureRule(keys=[])), (
+        "the file asks for what a function call must ask for: the data set's own arrays"
+    )
 
 
 def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
