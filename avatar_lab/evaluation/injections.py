@@ -79,7 +79,11 @@ class Inject:
         return replace(context, user=with_values(context.user, stream, tokens))
 
     def first_block(self, unit: Unit, layout: Layout) -> int:
-        return first_to_see(layout, self.stream, token_at(layout, self.stream, unit.time - ONSET_MARGIN))
+        return first_to_see(layout, self.stream, token_at(layout, self.stream, self.begins(unit)))
+
+    def begins(self, unit: Unit) -> float:
+        """Time in the stretch up to which both arms are the same."""
+        return unit.time + min(deed.start for deed in self.deeds) - ONSET_MARGIN
 
 
 def again(dialogue: Dialogue, do: Sequence[Intervention]) -> Dialogue:

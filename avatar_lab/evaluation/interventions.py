@@ -99,9 +99,7 @@ _EXPERIMENTS = (
         questions=(
             _rate(NOD),
             _rate(BACKCHANNEL),
-            Question(
-                name="motion", outcome=Motion(), expected=Expected.INCREASES, margin=0.05, planned=0.5, largest=None
-            ),
+            Question(name="motion", outcome=Motion(), expected=Expected.INCREASES, planned=0.5, largest=None),
             _smiles(Expected.UNCHANGED),
         ),
         reseeded=True,
@@ -132,8 +130,8 @@ _EXPERIMENTS = (
             TREATED: Inject(
                 stream=AUDIO,
                 deeds=(
-                    Deed(type=EventType.LOW_PITCH, start=0.0, end=0.25),
-                    Deed(type=EventType.PAUSE, start=0.25, end=0.95),
+                    Deed(type=EventType.LOW_PITCH, start=-0.25, end=0.0),
+                    Deed(type=EventType.PAUSE, start=0.0, end=0.7),
                 ),
             )
         },

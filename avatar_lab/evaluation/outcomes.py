@@ -154,8 +154,12 @@ def crossed(avatar: Unit, user: Unit) -> list[Event]:
 
 @dataclass(frozen=True, kw_only=True)
 class Motion:
-    """Root mean square change of the picture's latents, in units of what other noise alone changes; control: 0."""
+    """Root mean square change of the picture's latents, in units of what other noise alone changes.
 
+    floor  stands for the control: a change that is smaller is none
+    """
+
+    floor: float = 0.05
     unit: str = "of noise"
 
     def pair(self, trial: Trial, arm: str) -> Pair | None:
@@ -168,7 +172,7 @@ class Motion:
         scale = float((reseeded - control)[first:].square().mean().sqrt())
         if scale == 0:
             return None
-        return 0.0, float((treated - control)[first:].square().mean().sqrt()) / scale
+        return self.floor, float((treated - control)[first:].square().mean().sqrt()) / scale
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ def test_an_uncut_model_changes_and_one_whose_listen_branch_is_cut_does_not() ->
     assert whole.effect.low > 0.1
     assert passes(whole, whole.p, alpha=0.05)
     deaf = asked(TinyStudio(num_dyads=DYADS, change=cut_branch("listen")), "level2", "A1")["motion"]
-    assert deaf.effect.value == 0
+    assert deaf.treated == 0
     assert passes(deaf, deaf.p, alpha=0.05) is False
 
 
