@@ -123,8 +123,13 @@ def perceive(batch: DyadBatch, layout: Layout, *, hears_BS: Tensor, sees_BS: Ten
     )
 
 
-def scripted_context(batch: DyadBatch, layout: Layout, level: Level, *, silence_K: Tensor) -> Context:
-    """Context of scripted use at ``level`` with every stream of that level present: evaluation and deployment."""
+def live_context(
+    batch: DyadBatch, layout: Layout, level: Level, *, silence_K: Tensor, scripted: bool = True
+) -> Context:
+    """Context of use at ``level`` with every stream of that level present: evaluation and deployment.
+
+    scripted  the avatar's turns are given; else it decides itself when to speak, which needs a level that listens
+    """
     num_blocks = batch.video_BFHWC.shape[1] // layout.latents_per_block
     ones_BS = torch.ones(batch.size, num_blocks, dtype=torch.bool, device=batch.audio_BEK.device)
     ones_B = ones_BS[:, 0]
@@ -133,7 +138,7 @@ def scripted_context(batch: DyadBatch, layout: Layout, level: Level, *, silence_
         batch,
         silence_K=silence_K,
         open_BE=open_where_heard(user.hears_BS, layout),
-        scripted_B=ones_B,
+        scripted_B=ones_B & scripted,
         lookahead_B=ones_B * layout.script_lookahead,
     )
     return Context(plan=plan, user=user, anchor=batch.anchor)

@@ -28,6 +28,7 @@ from avatar_lab.evaluation.hardware import describe_hardware
 from avatar_lab.evaluation.intervene import log_rows, run_interventions
 from avatar_lab.evaluation.latency import measure_latency
 from avatar_lab.evaluation.live import Persona
+from avatar_lab.evaluation.notable import film_notable
 from avatar_lab.evaluation.progress import ShowAgents
 from avatar_lab.evaluation.reader_quality import read_quality
 from avatar_lab.evaluation.references import References, Unavailable
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 LATENCY_AGENT = "level3"
 READER_CONVERSATIONS = 4
-SETTINGS_VERSION = 3
+SETTINGS_VERSION = 4
 """Raise when a change of code makes old rows wrong."""
 INTERVENTIONS_VERSION = 1
 """The same for answers about interventions."""
@@ -57,6 +58,8 @@ def run(config: EvaluateConfig) -> None:
     studio, data = measure_agents(config)
     if config.interventions:
         _intervene(config, studio, data)
+    if config.notable:
+        film_notable(studio, out=Path(config.out), count=config.notable)
     write_json(Path(config.out) / "reader.json", read_quality(studio, num_conversations=READER_CONVERSATIONS))
     if config.latency_seconds > 0:
         _latency(config, studio)
@@ -140,6 +143,7 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenan
     settings = {
         "version": SETTINGS_VERSION,
         "agent": agent.name,
+        "condition": agent.condition,
         "checkpoint": checkpoint_sha,
         "data": data.info.content_hash,
         "codecs": [data.info.audio_fingerprint, data.info.video_fingerprint],
@@ -161,7 +165,7 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenan
         dataset=Path(config.shards).name,
         split=config.split,
         seed=config.seed,
-        condition="scripted",
+        condition=agent.condition,
         code_sha=commit(),
         config_sha=sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16],
         device="cpu",
@@ -232,6 +236,7 @@ def _report(
         commit=commit(),
         setting=setting,
         seed=config.seed,
+        fps=float(studio.layout.fps),
     )
     folder = Path(config.report)
     write_summary(report, folder)

@@ -39,6 +39,7 @@ class EvaluateConfig:
     workers: int
     films: int
     film_seconds: float
+    notable: int
     latency_seconds: float
     interventions: Sequence[str]
     intervention_dyads: int | None

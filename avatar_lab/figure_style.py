@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -34,3 +36,14 @@ def as_svg(figure: Figure) -> str:
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def axes_in_rows(count: int, *, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` axes in rows of ``height`` inches."""
+    columns = min(columns, max(count, 1))
+    rows = max(1, -(-count // columns))
+    figure = Figure(figsize=(10, height * rows), layout="constrained")
+    axes = list(np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel())
+    for spare in axes[count:]:
+        spare.set_visible(False)
+    return figure, axes[:count]

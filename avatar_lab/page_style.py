@@ -1,5 +1,10 @@
 """What the pages of all reports look like: kept inside each page, so that it needs no other file and no network."""
 
+from __future__ import annotations
+
+import base64
+from html import escape
+
 PAGE_STYLE = """
 :root {
   --ink: #23272e; --soft: #6b7280; --line: #e6e7ea; --paper: #ffffff; --wash: #f6f6f3;
@@ -23,3 +28,14 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .tile b { display: block; font-size: 18px; }
 .tile span { color: var(--soft); font-size: 12px; }
 """
+
+
+def section(title: str, note: str, content: str) -> str:
+    """A card with a heading; ``note`` says how to read it."""
+    paragraph = f"<p class='note'>{note}</p>" if note else ""
+    return f"<section><h2>{escape(title)}</h2>{paragraph}{content}</section>"
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """The bytes of a file as an address inside the page."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -22,7 +22,6 @@ from avatar_lab.config import CONFIG_MODULE, RunConfig, build_layout, run_task
 from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.dry_run import describe
-from avatar_lab.gate import GATE_EXIT_CODE, GateConfig, passes
 from avatar_lab.run_folder import claim, finish, set_aside
 from avatar_lab.stage.protocol import Stage
 from avatar_lab.training import distributed
@@ -81,6 +80,8 @@ def run(config: RunConfig) -> int:
         describe(shared["layout"], lambda: build_stage(config, shared), lambda: build_data(config, shared))
         return 0
     if config.gate is not None:
+        from avatar_lab.gate import GateConfig  # here, since it brings along the whole evaluation
+
         GateConfig.from_plain(config.gate)  # a gate that cannot be is said now, not after the training
     stage, data = build_stage(config, shared), build_data(config, shared)
     fit, machine = build(config.training), build(config.cluster["machine"])
@@ -105,9 +106,12 @@ def run(config: RunConfig) -> int:
         return result.exit_code
     if distributed.rank() == 0:
         finish(out, stage.export(result.roles), steps=result.steps_done)
-        if not passes(config):
-            log.error("error: the gate is shut; train longer or otherwise, or lower it if you know better")
-            return GATE_EXIT_CODE
+        if config.gate is not None:
+            from avatar_lab.gate import GATE_EXIT_CODE, passes
+
+            if not passes(config):
+                log.error("error: the gate is shut; train longer or otherwise, or lower it if you know better")
+                return GATE_EXIT_CODE
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Who is judged, as data: the nine agents of the level table, further checkpoints beside them, other systems' films."""
+"""Who is judged, as data: the agents of the level table, further checkpoints beside them, other systems' films."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, load_checkpoint
 from avatar_lab.level import Level
 
 _ENDING = ".safetensors"
+SCRIPTED = "scripted"
+"""The condition in which an agent's turns are given, so that turn-taking says nothing about it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,14 @@ class ModelAgent:
     filmed: bool = True
     offline: bool = False
     """Sampled window by window with sight of its own future; not a streaming model."""
+    scripted: bool = True
+    """Its turns are given; else it decides itself when to speak."""
     colour: str
+
+    @property
+    def condition(self) -> str:
+        """Who decides when it speaks."""
+        return SCRIPTED if self.scripted else "free"
 
     def path(self, checkpoints: Path) -> Path:
         """Its file, where ``checkpoints`` is the folder of all that have no path of their own."""
@@ -44,6 +53,7 @@ class MediaAgent:
     about: str
     colour: str
     filmed: bool = True
+    condition: str = SCRIPTED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +65,8 @@ class ReferenceAgent:
     about: str
     colour: str
     filmed: bool = False
+    condition: str = "recorded"
+    """People decided, in the recording that it comes from."""
 
 
 MODEL_AGENTS = (
@@ -101,6 +113,26 @@ MODEL_AGENTS = (
         colour="#6a4c93",
     ),
 )
+FREE_AGENTS = (
+    ModelAgent(
+        name="level2_free",
+        title="Level 2, free",
+        checkpoint="level2",
+        level=Level.LISTEN,
+        about="the same checkpoint without a script: it decides itself when to speak",
+        scripted=False,
+        colour="#1f5c73",
+    ),
+    ModelAgent(
+        name="level3_free",
+        title="Level 3, free",
+        checkpoint="level3",
+        level=Level.SEE,
+        about="the same checkpoint without a script: it decides itself when to speak",
+        scripted=False,
+        colour="#9b3543",
+    ),
+)
 REFERENCE_AGENTS = (
     ReferenceAgent(
         name="oracle", title="oracle", about="the recorded person, who really was there", colour="#222222", filmed=True
@@ -120,7 +152,7 @@ REFERENCE_AGENTS = (
     ReferenceAgent(name="frozen", title="frozen", about="a still picture, silent", colour="#bbbbbb"),
 )
 Agent = ModelAgent | MediaAgent | ReferenceAgent
-AGENTS: dict[str, Agent] = {agent.name: agent for agent in (*MODEL_AGENTS, *REFERENCE_AGENTS)}
+AGENTS: dict[str, Agent] = {agent.name: agent for agent in (*MODEL_AGENTS, *FREE_AGENTS, *REFERENCE_AGENTS)}
 """Those that every evaluation knows."""
 _COLOURS = ("#2f855a", "#8f5aa8", "#c06c2b", "#3b6fb5", "#9a3b5d", "#5a7d2a")
 
@@ -158,4 +190,4 @@ def cast(compare: Mapping[str, str], media: Mapping[str, str]) -> dict[str, Agen
     for name, folder in media.items():
         about = f"films of another system in {folder}, sent through the same codecs"
         others.append(MediaAgent(name=name, title=name, folder=Path(folder), about=about, colour=colours[name]))
-    return {agent.name: agent for agent in (*MODEL_AGENTS, *others, *REFERENCE_AGENTS)}
+    return {agent.name: agent for agent in (*MODEL_AGENTS, *FREE_AGENTS, *others, *REFERENCE_AGENTS)}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from avatar_lab.context import Context, scripted_context
+from avatar_lab.context import Context, live_context
 from avatar_lab.evaluation.agents import ModelAgent
 from avatar_lab.evaluation.experiment import Experiment
 from avatar_lab.evaluation.generate import Generated, generate_blocks
@@ -60,7 +60,7 @@ class ModelArms:
         layout = self.studio.layout
         batch = self.studio.data.cut([unit.window for unit in units])
         scene = Scene(studio=self.studio, units=units, partners=partners, batch=batch)
-        recorded = scripted_context(batch, layout, self.agent.level, silence_K=self.studio.audio_codec.silence_K)
+        recorded = live_context(batch, layout, self.agent.level, silence_K=self.studio.audio_codec.silence_K)
         treatments = list(experiment.arms.values())
         baseline = treatments[0].baseline(recorded, scene)
         made = {CONTROL: self._play(baseline, scene)}

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from avatar_lab.codec.protocol import VideoCodec
 from avatar_lab.context import Context
+from avatar_lab.evaluation.media import decode_video
 from avatar_lab.evaluation.references import Unavailable
 from avatar_lab.evaluation.treatments import Off, Scene, StreamEdit
 from avatar_lab.evaluation.units import Unit
@@ -105,8 +106,4 @@ def _decode(codec: VideoCodec, features_GU: Tensor) -> Tensor:
     """Frames (P, H, W, 3) uint8 of stored features."""
     spec = codec.spec
     latents_FHWC = features_GU.unflatten(1, (spec.grid_height, spec.grid_width, spec.channels))
-    pieces, state = [], None
-    for latents_BFHWC in latents_FHWC[None].float().split(16, dim=1):
-        frames_BPHWC, state = codec.decode(latents_BFHWC, state)
-        pieces.append(frames_BPHWC[0])
-    return torch.cat(pieces)
+    return torch.from_numpy(decode_video(latents_FHWC.float(), codec))

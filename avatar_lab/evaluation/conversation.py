@@ -43,6 +43,11 @@ class Conversation:
         return f"{self.key}-{self.side}"
 
     @property
+    def partner(self) -> str:
+        """The sample of the same dyad in which the user of this one is the avatar."""
+        return f"{self.key}-{self.user}"
+
+    @property
     def window(self) -> WindowId:
         return WindowId(key=self.key, side=self.side, start_block=0, num_blocks=self.num_blocks)
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from avatar_lab.evaluation.statistics import RESAMPLES, Estimate, Statistic, cluster_bootstrap, resample
+from avatar_lab.evaluation.statistics import RESAMPLES, Estimate, Statistic, bootstrap
 
 ALPHA = 0.05
 MIN_DYADS = 6
@@ -61,14 +61,12 @@ def equivalence_test(
     """
     if not low_margin < high_margin:
         raise ValueError(f"margins {low_margin:g} ... {high_margin:g} enclose no effect: the first must be smaller")
-    interval = cluster_bootstrap(statistic, num_dyads, seed=seed, resamples=resamples, confidence=1 - 2 * alpha)
+    interval, draws_R = bootstrap(statistic, num_dyads, seed=seed, resamples=resamples, confidence=1 - 2 * alpha)
     if interval.value is None or interval.low is None or interval.high is None:
         return Equivalence(
             interval=interval, low_margin=low_margin, high_margin=high_margin, p=None, verdict=Verdict.INCONCLUSIVE
         )
     low, high = interval.low, interval.high
-    draws_R = resample(statistic, num_dyads, seed=seed, resamples=resamples)
-    draws_R = draws_R[np.isfinite(draws_R)]
     below = (1 + np.sum(draws_R <= low_margin)) / (1 + len(draws_R))
     above = (1 + np.sum(draws_R >= high_margin)) / (1 + len(draws_R))
     p = float(max(below if np.isfinite(low_margin) else 0.0, above if np.isfinite(high_margin) else 0.0))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from avatar_lab.checkpoint import Checkpoint
-from avatar_lab.context import BlockInput, Context, block_inputs, scripted_context
+from avatar_lab.context import BlockInput, Context, block_inputs, live_context
 from avatar_lab.evaluation.generate import Generated, generate_blocks
 from avatar_lab.evaluation.live import Persona, stream_blocks
 from avatar_lab.evaluation.media import Media
@@ -30,7 +30,7 @@ _OF_LEVEL = {Level.LISTEN: Stream.USER_AUDIO, Level.SEE: Stream.USER_VIDEO}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Check:
     """One check. ``differences`` says where it failed; ``vacuous``: what should have mattered did not, so that equality
     proves nothing."""
 
@@ -44,7 +44,7 @@ class Finding:
         return not self.differences
 
 
-def fallback(upper: Checkpoint, lower: Checkpoint, batch: DyadBatch, *, silence_K: Tensor, seed: int) -> list[Finding]:
+def fallback(upper: Checkpoint, lower: Checkpoint, batch: DyadBatch, *, silence_K: Tensor, seed: int) -> list[Check]:
     """F1: the upper level without its stream is the lower level, from the start and from the middle on.
 
     Raises:
@@ -54,8 +54,8 @@ def fallback(upper: Checkpoint, lower: Checkpoint, batch: DyadBatch, *, silence_
     if level != below + 1:
         raise ValueError(f"level {level.name} falls back on the one below it, not on {below.name}")
     layout = upper.layout
-    full = scripted_context(batch, layout, level, silence_K=silence_K)
-    absent = scripted_context(batch, layout, below, silence_K=silence_K)
+    full = live_context(batch, layout, level, silence_K=silence_K)
+    absent = live_context(batch, layout, below, silence_K=silence_K)
     off = _off(full, _OF_LEVEL[level], plan_of=absent)
     names = [str(int(sample)) for sample in batch.sample_B]
     runs = {
@@ -69,7 +69,7 @@ def fallback(upper: Checkpoint, lower: Checkpoint, batch: DyadBatch, *, silence_
     }
     vacuous = None if _unlike(runs["on"], runs["below"], names) else "the stream changes nothing when it is on"
     found = [
-        Finding(
+        Check(
             question=f"{level.name.lower()}_without_its_stream",
             compared=2 * batch.size,
             differences=tuple(
@@ -83,7 +83,7 @@ def fallback(upper: Checkpoint, lower: Checkpoint, batch: DyadBatch, *, silence_
 
 def _switched_off(
     upper: Checkpoint, lower: Checkpoint, batch: DyadBatch, full: Context, absent: Context, *, seed: int
-) -> Finding:
+) -> Check:
     """Every block after the stream went off equals the lower level's, run from the same cache with the same noise."""
     level, below, layout = upper.level, lower.level, upper.layout
     middle = full.num_blocks // 2
@@ -109,7 +109,7 @@ def _switched_off(
     run(upper, on[:middle], cache, level)
     other = cache.clone()
     after, expected = run(upper, off[middle:], cache, level), run(lower, without[middle:], other, below)
-    return Finding(
+    return Check(
         question=f"{level.name.lower()}_switched_off",
         compared=len(after) * batch.size,
         differences=tuple(
@@ -120,10 +120,10 @@ def _switched_off(
     )
 
 
-def no_future(checkpoint: Checkpoint, batch: DyadBatch, *, level: Level, silence_K: Tensor, seed: int) -> list[Finding]:
+def no_future(checkpoint: Checkpoint, batch: DyadBatch, *, level: Level, silence_K: Tensor, seed: int) -> list[Check]:
     """C1, offline: everything that is said, heard and seen after a time changes, and no block before may know."""
     layout, entries = checkpoint.layout, int(checkpoint.model.codebook.tables_KVD.shape[1])
-    context = scripted_context(batch, layout, level, silence_K=silence_K)
+    context = live_context(batch, layout, level, silence_K=silence_K)
     names = [str(int(sample)) for sample in batch.sample_B]
     before = generate_blocks(checkpoint, context, level=level, seed=seed, conversation_B=batch.sample_B)
     rng = torch.Generator().manual_seed(seed)
@@ -155,9 +155,65 @@ def no_future(checkpoint: Checkpoint, batch: DyadBatch, *, level: Level, silence
     return [*found, _causal("script", before, after, max(first, 0), layout, names)]
 
 
+def own_user_only(
+    checkpoint: Checkpoint, batch: DyadBatch, *, level: Level, silence_K: Tensor, seed: int
+) -> list[Check]:
+    """C1: the user of every second conversation is another; the conversations between stay as they are, to the bit.
+
+    It finds an avatar that hears or sees the user of another dyad. None below two conversations, or where the level
+    perceives nobody.
+    """
+    layout, entries = checkpoint.layout, int(checkpoint.model.codebook.tables_KVD.shape[1])
+    context = live_context(batch, layout, level, silence_K=silence_K)
+    names = [str(int(sample)) for sample in batch.sample_B]
+    streams = [stream for own, stream in _OF_LEVEL.items() if own <= level]
+    if batch.size < 2 or not streams:
+        return []
+    before = generate_blocks(checkpoint, context, level=level, seed=seed, conversation_B=batch.sample_B)
+    found = []
+    for stream in streams:
+        values = values_of(context.user, stream)
+        others = values.clone()
+        others[::2] = _other_values(values[::2], 0, entries, torch.Generator().manual_seed(seed))
+        other = replace(context, user=with_values(context.user, stream, others))
+        after = generate_blocks(checkpoint, other, level=level, seed=seed, conversation_B=batch.sample_B)
+        changed = _unlike(before, after, names)
+        kept = {f"conversation {name}" for name in names[1::2]}
+        found.append(
+            Check(
+                question=f"{stream.value}_of_others",
+                compared=len(kept),
+                differences=tuple(where for where in changed if where in kept),
+                vacuous=None if len(changed) > len(kept & set(changed)) else "no one's own user matters",
+            )
+        )
+    return found
+
+
+def on_the_codebook(checkpoint: Checkpoint, batch: DyadBatch, *, level: Level, silence_K: Tensor, seed: int) -> Check:
+    """C1: what the avatar remembers of its own sound is what was heard, entries of the codebook and no soft mixture."""
+    context = live_context(batch, checkpoint.layout, level, silence_K=silence_K)
+    model = checkpoint.model
+    blocks = rollout(
+        model,
+        block_inputs(context, checkpoint.layout),
+        context.anchor,
+        sampler=checkpoint.card.sampler,
+        seed=seed,
+        conversation_B=batch.sample_B,
+        level=level,
+    )
+    compared, wrong = 0, []
+    for place, block in enumerate(blocks):
+        compared += block.tokens_BAK[..., 0].numel()
+        if not torch.equal(block.clean.audio_BAD, model.codebook.embed(block.tokens_BAK)):
+            wrong.append(f"block {place}")
+    return Check(question="history_on_codebook", compared=compared, differences=tuple(wrong), vacuous=None)
+
+
 def no_future_live(
     studio: Studio, checkpoint: Checkpoint, batch: DyadBatch, user: Media, *, seconds: float, seed: int
-) -> Finding:
+) -> Check:
     """C1, streaming: the same avatar hears and sees two users that part at ``seconds``; blocks are equal until it can
     know of it."""
     layout = studio.layout
@@ -182,7 +238,7 @@ def no_future_live(
         for place, (one, two) in enumerate(zip(*runs, strict=True))
         if not (torch.equal(one.audio_S, two.audio_S) and torch.equal(one.video_PHWC, two.video_PHWC))
     ]
-    return Finding(
+    return Check(
         question="streaming",
         compared=first,
         differences=tuple(f"block {place} of {first} that could not know" for place in unlike if place < first),
@@ -211,16 +267,14 @@ def _other_values(values: Tensor, start: int, entries: int, rng: torch.Generator
     return changed
 
 
-def _causal(
-    name: str, before: Generated, after: Generated, first: int, layout: Layout, names: Sequence[str]
-) -> Finding:
+def _causal(name: str, before: Generated, after: Generated, first: int, layout: Layout, names: Sequence[str]) -> Check:
     audio, video = first * layout.audio_per_block, first * layout.latents_per_block
     early = [
         Generated(tokens_BAK=made.tokens_BAK[:, :audio], latents_BFHWC=made.latents_BFHWC[:, :video])
         for made in (before, after)
     ]
     changes = bool(_unlike(before, after, names))
-    return Finding(
+    return Check(
         question=name,
         compared=first * len(names),
         differences=tuple(f"before block {first}: {where}" for where in _unlike(early[0], early[1], names)),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 import torch
 
@@ -32,6 +31,8 @@ def write_inputs(
     ``<sample>.user.mp4`` and ``.wav``, ``<sample>.picture.png``, ``<sample>.voice.wav``, ``<sample>.script.wav`` (the
     avatar's turns at their times, silence elsewhere); ``<sample>.json`` comes last and says what to deliver.
     """
+    import matplotlib.image  # here, since every worker of an evaluation loads this file and few write pictures
+
     folder.mkdir(parents=True, exist_ok=True)
     name = conversation.name
     write_video(folder / f"{name}.user.mp4", user.video_PHWC, layout, user.audio_S)

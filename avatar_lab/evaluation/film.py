@@ -66,6 +66,12 @@ def write_film(
     partial.replace(path)
 
 
+def film_seconds(path: Path) -> float:
+    """How long a film is."""
+    with av.open(str(path)) as container:
+        return float((container.duration or 0) / av.time_base)
+
+
 def enlarge(picture_HWC: NDArray[np.uint8], height: int, width: int, pixel_format: str) -> av.VideoFrame:
     """A picture as a video frame of another size."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture_HWC), format="rgb24")

@@ -1,7 +1,7 @@
 """Batched rollouts of one checkpoint over many conversations; equal seeds give all agents equal noise.
 
-Evaluation is scripted: the avatar's turns are given, vocal reactions are open from LISTEN on, and the user is the
-recorded one. A level below the checkpoint's own leaves the streams above it absent.
+Mostly the avatar's turns are given (scripted); vocal reactions are open from LISTEN on, and the user is the recorded
+one. A level below the checkpoint's own leaves the streams above it absent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from avatar_lab.checkpoint import Checkpoint
-from avatar_lab.context import Context, block_inputs, scripted_context
+from avatar_lab.context import Context, block_inputs, live_context
 from avatar_lab.level import Level
 from avatar_lab.rollout.offline import sample_windows
 from avatar_lab.rollout.rollout import BlockOutput, rollout
@@ -37,14 +37,22 @@ class Generated(TensorRecord):
 
 
 def generate(
-    checkpoint: Checkpoint, batch: DyadBatch, *, level: Level, offline: bool, silence_K: Tensor, seed: int
+    checkpoint: Checkpoint,
+    batch: DyadBatch,
+    *,
+    level: Level,
+    offline: bool,
+    silence_K: Tensor,
+    seed: int,
+    scripted: bool = True,
 ) -> Generated:
     """Roll out every conversation of ``batch`` to its end.
 
-    offline  sample window by window as a bidirectional teacher is; else causally, block by block
+    offline   sample window by window as a bidirectional teacher is; else causally, block by block
+    scripted  the avatar's turns are given; else all its sound is its own
     """
     model, layout = checkpoint.model, checkpoint.layout
-    context = scripted_context(batch, layout, level, silence_K=silence_K)
+    context = live_context(batch, layout, level, silence_K=silence_K, scripted=scripted)
     if not offline:
         return generate_blocks(checkpoint, context, level=level, seed=seed, conversation_B=batch.sample_B)
     tokens_BAK, latents_BFHWC = sample_windows(

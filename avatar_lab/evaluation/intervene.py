@@ -13,7 +13,14 @@ from avatar_lab.evaluation.agents import AGENTS, ModelAgent
 from avatar_lab.evaluation.answers import Answer, answer, exact, same_to_the_bit
 from avatar_lab.evaluation.arms import ModelArms
 from avatar_lab.evaluation.conversation import Conversation, recorded_batch
-from avatar_lab.evaluation.exact_checks import Finding, fallback, no_future, no_future_live
+from avatar_lab.evaluation.exact_checks import (
+    Check,
+    fallback,
+    no_future,
+    no_future_live,
+    on_the_codebook,
+    own_user_only,
+)
 from avatar_lab.evaluation.experiment import Experiment, Question
 from avatar_lab.evaluation.injections import Inject, injection_unit
 from avatar_lab.evaluation.intervention_rows import (
@@ -111,13 +118,17 @@ class Interviewer:
             assert isinstance(below, ModelAgent)
             findings = fallback(checkpoint, studio.checkpoint(below), batch, silence_K=silence_K, seed=studio.seed)
         else:
-            findings = no_future(checkpoint, batch, level=who.level, silence_K=silence_K, seed=studio.seed)
+            findings = [
+                *no_future(checkpoint, batch, level=who.level, silence_K=silence_K, seed=studio.seed),
+                *own_user_only(checkpoint, batch, level=who.level, silence_K=silence_K, seed=studio.seed),
+                on_the_codebook(checkpoint, batch, level=who.level, silence_K=silence_K, seed=studio.seed),
+            ]
             if who.level is checkpoint.level and who.level.listens:
                 seconds = min(LIVE_SECONDS, chosen[0].seconds / 2)
                 user = studio.user(chosen[0]).first(2 * seconds, studio.layout)
                 one = recorded_batch(studio.data, chosen[:1])
                 findings.append(no_future_live(studio, checkpoint, one, user, seconds=seconds, seed=studio.seed))
-        return [_of_finding(intervention, finding) for finding in findings]
+        return [_of_check(intervention, check) for check in findings]
 
 
 def ask(
@@ -198,13 +209,13 @@ def level_of(agent: str) -> Level:
     return who.level if isinstance(who, ModelAgent) else Level.SEE
 
 
-def _of_finding(intervention: str, finding: Finding) -> Answer:
-    reason = finding.vacuous if finding.passed else None
+def _of_check(intervention: str, check: Check) -> Answer:
+    reason = check.vacuous if check.passed else None
     return exact(
         intervention,
-        finding.question,
-        changed=len(finding.differences) / max(finding.compared, 1),
-        units=finding.compared,
+        check.question,
+        changed=len(check.differences) / max(check.compared, 1),
+        units=check.compared,
         reason=reason,
     )
 

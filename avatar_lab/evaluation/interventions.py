@@ -10,7 +10,7 @@ from avatar_lab.evaluation.camera import Camera, CameraOn, Picture
 from avatar_lab.evaluation.experiment import TREATED, Expected, Experiment, Question
 from avatar_lab.evaluation.injections import Deed, Inject
 from avatar_lab.evaluation.outcomes import Answers, LipsOnUserSpeech, LipSync, Motion, Occurs, Rate, Seam
-from avatar_lab.evaluation.own_channel import Bleed, Noise
+from avatar_lab.evaluation.own_channel import Bleed, Echo, Noise
 from avatar_lab.evaluation.pooled_outcomes import Placement, Shift
 from avatar_lab.evaluation.responses import RESPONSES
 from avatar_lab.evaluation.treatments import Delay, Off, Silence, Swap
@@ -62,6 +62,12 @@ def _occurs(behaviour: EventType, cue: EventType, expected: Expected = Expected.
 
 def _nothing(name: str) -> Question:
     return Question(name=name, outcome=Occurs(behaviours=ANY), expected=Expected.UNCHANGED)
+
+
+def _steady(behaviour: EventType) -> Question:
+    """A rate that must stay as it is."""
+    outcome, expected = Rate(behaviours=(behaviour,)), Expected.UNCHANGED
+    return Question(name=f"{behaviour}_rate", outcome=outcome, expected=expected, margin=1.0, largest=None)
 
 
 def _rate(behaviour: EventType) -> Question:
@@ -252,6 +258,13 @@ _EXPERIMENTS = (
             ("N3", Picture.FROZEN, "a frozen camera"),
             ("N4", Picture.OCCLUDED, "an occluded camera"),
         )
+    ),
+    Experiment(
+        name="N5",
+        about="the avatar's own voice comes back into the user's microphone: it must not answer itself",
+        needs=Level.LISTEN,
+        arms={TREATED: Echo()},
+        questions=(_steady(NOD), _steady(BACKCHANNEL)),
     ),
     Experiment(
         name="P1",

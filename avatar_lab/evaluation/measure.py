@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.cues import CUE_KINDS, CueTimes, find_cues
-from avatar_lab.evaluation.finding import Finding
+from avatar_lab.evaluation.finding import Finding, finding
 from avatar_lab.evaluation.lip_sync import lip_sync, speech_frames
-from avatar_lab.evaluation.measure_interaction import find_by_role, find_placement, find_turns
-from avatar_lab.evaluation.measure_motion import find_coupling, find_motion, find_variety
+from avatar_lab.evaluation.measure_interaction import find_by_role, find_placement, find_posture, find_turns
+from avatar_lab.evaluation.measure_motion import find_coupling, find_motion, find_variety, find_voice
 from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.observation import Observation
 from avatar_lab.evaluation.responses import RESPONSES, WINDOW, Response, ResponseCounts, count_responses
-from avatar_lab.evaluation.rows import Measurement, Status
+from avatar_lab.evaluation.rows import Measurement, row_of
 from avatar_lab.event_types import EventType
 from avatar_lab.layout import Layout
 
@@ -22,6 +22,7 @@ RATES = {
     "backchannel_rate": EventType.BACKCHANNEL,
     "smile_rate": EventType.SMILE,
     "blink_rate": EventType.BLINK,
+    "lean_rate": EventType.LEAN,
 }
 
 
@@ -58,82 +59,43 @@ def measure(
             the metrics that compare with them.
         free: whether the avatar decided itself when to speak; if not, turn-taking is ``given`` by its script.
     """
-    rows = _lip_rows(conversation, observation, layout)
+    found = _lips(observation, layout)
     for response in RESPONSES:
-        counts = count_responses(observation.onsets(response.behaviours), cues[response.cue.name])
-        rows += _response_rows(conversation, response, counts)
+        found += _response(response, count_responses(observation.onsets(response.behaviours), cues[response.cue.name]))
     for name, behaviour in RATES.items():
         num = len(observation.onsets((behaviour,)))
-        rows.append(_row(conversation, name, num / conversation.seconds * 60, num))
-    found = find_motion(observation, layout) + find_placement(conversation, observation)
-    found += find_by_role(conversation, observation)
+        found.append(Finding(metric=name, value=num / conversation.seconds * 60, n=num))
+    found += find_motion(observation, layout) + find_placement(conversation, observation)
+    found += find_by_role(conversation, observation) + find_posture(conversation, observation, layout)
     if truth is not None:
-        found += find_variety(observation, truth)
+        found += find_variety(observation, truth) + find_voice(observation, truth)
         if user is not None:
             found += find_coupling(observation, truth, user, layout)
-    rows += [_found_row(conversation, one) for one in found]
-    rows += [_found_row(conversation, one, given=not free) for one in find_turns(conversation, observation)]
-    return rows
+    rows = [row_of(one, dyad_id=conversation.key, sample_id=conversation.name) for one in found]
+    turns = find_turns(conversation, observation)
+    return rows + [row_of(o, dyad_id=conversation.key, sample_id=conversation.name, given=not free) for o in turns]
 
 
-def _lip_rows(conversation: Conversation, observation: Observation, layout: Layout) -> list[Measurement]:
+def _lips(observation: Observation, layout: Layout) -> list[Finding]:
     speaking_P = speech_frames(observation.speech, len(observation.jaw_P), float(layout.fps))
     found = lip_sync(observation.jaw_P, observation.envelope_P, speaking_P, float(layout.fps))
-    if found is None:
-        reason = "too little speech, or a mouth or voice that does not move"
-        return [
-            _row(conversation, name, None, int(speaking_P.sum()), reason)
-            for name in ("lip_sync_correlation", "lip_sync_lag_ms")
-        ]
+    lips = found or Undefined("too little speech, or a mouth or voice that does not move")
+    frames = int(speaking_P.sum()) if found is None else found.frames
     return [
-        _row(conversation, "lip_sync_correlation", found.correlation, found.frames),
-        _row(conversation, "lip_sync_lag_ms", found.lag_ms, found.frames),
+        finding("lip_sync_correlation", lips, lambda sync: sync.correlation, frames),
+        finding("lip_sync_lag_ms", lips, lambda sync: sync.lag_ms, frames),
     ]
 
 
-def _response_rows(conversation: Conversation, response: Response, counts: ResponseCounts) -> list[Measurement]:
-    after = counts.hits / counts.cues if counts.cues else None
-    without = counts.control_hits / counts.controls if counts.controls else None
-    both = after is not None and without is not None
+def _response(response: Response, counts: ResponseCounts) -> list[Finding]:
+    """A response and the two rates whose difference it is."""
+    after = counts.hits / counts.cues if counts.cues else Undefined("no cues")
+    without = counts.control_hits / counts.controls if counts.controls else Undefined("no matched moments")
+    both: float | Undefined = Undefined("no cues or no matched moments")
+    if not isinstance(after, Undefined) and not isinstance(without, Undefined):
+        both = after - without
     return [
-        _row(conversation, f"{response.name}_after_cue", after, counts.cues, "no cues"),
-        _row(conversation, f"{response.name}_without_cue", without, counts.controls, "no matched moments"),
-        _row(
-            conversation,
-            response.metric,
-            after - without if after is not None and without is not None else None,
-            counts.cues if both else 0,
-            "no cues or no matched moments",
-        ),
+        Finding(metric=f"{response.name}_after_cue", value=after, n=counts.cues),
+        Finding(metric=f"{response.name}_without_cue", value=without, n=counts.controls),
+        Finding(metric=response.metric, value=both, n=0 if isinstance(both, Undefined) else counts.cues),
     ]
-
-
-def _found_row(conversation: Conversation, found: Finding, *, given: bool = False) -> Measurement:
-    if given:
-        return Measurement(
-            dyad_id=conversation.key,
-            sample_id=conversation.name,
-            metric=found.metric,
-            value=None,
-            n=found.n,
-            status=Status.GIVEN,
-            reason="the script decides when the avatar speaks",
-        )
-    if isinstance(found.value, Undefined):
-        return _row(conversation, found.metric, None, found.n, found.value.reason)
-    return _row(conversation, found.metric, found.value, found.n)
-
-
-def _row(
-    conversation: Conversation, metric: str, value: float | None, n: int, reason: str | None = None
-) -> Measurement:
-    undefined = value is None
-    return Measurement(
-        dyad_id=conversation.key,
-        sample_id=conversation.name,
-        metric=metric,
-        value=value,
-        n=n,
-        status=Status.UNDEFINED if undefined else Status.OK,
-        reason=reason if undefined else None,
-    )

@@ -8,15 +8,23 @@ from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.cues import CueKind, CueTimes, find_cues
 from avatar_lab.evaluation.finding import Finding, finding
 from avatar_lab.evaluation.metric.placement import placement, placement_auc
-from avatar_lab.evaluation.metric.posture import rate_by_role, roles
+from avatar_lab.evaluation.metric.posture import lean_response, rate_by_role, roles, share_by_role
 from avatar_lab.evaluation.metric.turn_response import answer_moments, response_latency, take_over_rate, yielding
-from avatar_lab.evaluation.metric.turn_taking import Speech, long_double_talk, long_silences, speaking_share
+from avatar_lab.evaluation.metric.turn_taking import (
+    Speech,
+    long_double_talk,
+    long_silences,
+    overlap_share,
+    speaking_share,
+)
 from avatar_lab.evaluation.observation import Observation
 from avatar_lab.event_types import EventType
 from avatar_lab.events.segments import Segment
+from avatar_lab.layout import Layout
 
 PLACED = {"nod": EventType.NOD, "backchannel": EventType.BACKCHANNEL, "smile": EventType.SMILE}
 BY_ROLE = {"nod": EventType.NOD, "blink": EventType.BLINK}
+LEAN = CueKind(name="lean", type=EventType.LEAN)
 
 
 def find_placement(conversation: Conversation, observation: Observation) -> list[Finding]:
@@ -62,6 +70,29 @@ def find_by_role(conversation: Conversation, observation: Observation) -> list[F
     return found
 
 
+def find_posture(conversation: Conversation, observation: Observation, layout: Layout) -> list[Finding]:
+    """Gaze at the partner in either role, and whether leans answer the user's."""
+    role = roles(observation.speech, conversation.user_speech(), seconds=conversation.seconds)
+    away = [(event.start, event.end) for event in observation.events if event.type is EventType.GAZE_AWAY]
+    gaze = share_by_role(away, role, absent=True)
+    leans = find_cues(
+        conversation.events,
+        LEAN,
+        user=conversation.user,
+        avatar=conversation.side,
+        begin=0.0,
+        end=conversation.seconds,
+        seed=conversation.window.sample % 2**32,
+    )
+    lean_P = observation.channels(("lean",))[:, 0]
+    answer = lean_response(lean_P, leans.cues_N, leans.controls_M, rate=float(layout.fps))
+    return [
+        Finding(metric="gaze_share_speaking", value=gaze.speaking, n=len(away)),
+        Finding(metric="gaze_share_listening", value=gaze.listening, n=len(away)),
+        Finding(metric="lean_answer", value=answer, n=len(leans.cues_N)),
+    ]
+
+
 def find_turns(conversation: Conversation, observation: Observation) -> list[Finding]:
     """Turn-taking: properties of the avatar only if it decides itself when to speak."""
     seconds = conversation.seconds
@@ -76,6 +107,7 @@ def find_turns(conversation: Conversation, observation: Observation) -> list[Fin
     units = len(speech.own)
     return [
         Finding(metric="speaking_share", value=speaking_share(speech), n=units),
+        Finding(metric="overlap_share", value=overlap_share(speech), n=units),
         Finding(metric="long_silence_rate", value=long_silences(speech), n=units),
         Finding(metric="double_talk_rate", value=long_double_talk(speech), n=units),
         finding("take_over_after_turn", answers, lambda r: r.value, lambda r: r.moments),

@@ -36,13 +36,14 @@ def decode(tokens_AK: Tensor, latents_FHWC: Tensor, *, audio_codec: AudioCodec, 
     """Media of one conversation."""
     audio_BS, _ = audio_codec.decode(tokens_AK[None])
     if (latents_FHWC == latents_FHWC[:1]).all():  # a decoder at rest gives the same frames for ever
-        video_PHWC = np.tile(_decode_video(latents_FHWC[:1], video_codec), (len(latents_FHWC), 1, 1, 1))
+        video_PHWC = np.tile(decode_video(latents_FHWC[:1], video_codec), (len(latents_FHWC), 1, 1, 1))
     else:
-        video_PHWC = _decode_video(latents_FHWC, video_codec)
+        video_PHWC = decode_video(latents_FHWC, video_codec)
     return Media(video_PHWC=video_PHWC, audio_S=audio_BS[0].float().numpy())
 
 
-def _decode_video(latents_FHWC: Tensor, video_codec: VideoCodec) -> NDArray[np.uint8]:
+def decode_video(latents_FHWC: Tensor, video_codec: VideoCodec) -> NDArray[np.uint8]:
+    """Frames (P, H, W, 3) of one video."""
     frames, state = [], None
     for latents_BFHWC in latents_FHWC[None].split(LATENTS_PER_PIECE, dim=1):
         piece, state = _decode_piece(video_codec, latents_BFHWC, state)

@@ -2,161 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """What a number is: its unit, which way is better (``None``: neither) and the signal it was read from."""
-
-    name: str
-    title: str
-    unit: str
-    representation: str
-    about: str
-    higher_better: bool | None = None
-
-
-_JAW = "jaw from pixels, envelope of decoded audio"
-_PITCH = "head pitch from pixels"
-_HEAD = "head pitch and yaw from pixels"
-_VOICE = "energy VAD on decoded audio"
-_SMILE = "smile from pixels"
-_LIDS = "eyelids from pixels"
-_ANY = "all reactions, from pixels and decoded audio"
-
-
-def _response(name: str, title: str, representation: str, behaviour: str, cue: str, good: bool | None) -> list[Metric]:
-    """A response and the two rates whose difference it is."""
-    window = ".2-1.5 s after"
-    return [
-        Metric(
-            name=f"{name}_response",
-            title=title,
-            unit="probability",
-            representation=representation,
-            about=f"P({behaviour} {window} {cue}) - P(same {window} matched moments without)",
-            higher_better=good,
-        ),
-        Metric(
-            name=f"{name}_after_cue",
-            title=f"P({behaviour} | cue)",
-            unit="probability",
-            representation=representation,
-            about=f"P({behaviour} {window} {cue})",
-        ),
-        Metric(
-            name=f"{name}_without_cue",
-            title=f"P({behaviour} | no cue)",
-            unit="probability",
-            representation=representation,
-            about=f"P({behaviour} {window} matched moments without a cue)",
-        ),
-    ]
-
-
-def _rate(name: str, title: str, representation: str) -> Metric:
-    return Metric(
-        name=f"{name}_rate",
-        title=title,
-        unit="1/min",
-        representation=representation,
-        about=f"{title} per minute, whatever the user does",
-    )
-
-
-def _placement(name: str, title: str, representation: str) -> list[Metric]:
-    """Where the reactions of one kind are, against those of the recorded avatar."""
-    return [
-        Metric(
-            name=f"{name}_placement_auc",
-            title=f"{title} in place",
-            unit="AUC",
-            representation=representation,
-            about=f"P({title} nearer to a true one than to a matched moment without); .5 is chance at any rate",
-            higher_better=True,
-        ),
-        Metric(
-            name=f"{name}_precision",
-            title=f"{title} that are true",
-            unit="share",
-            representation=representation,
-            about=f"share of {title} with a true one within .5 s, one to one",
-            higher_better=True,
-        ),
-        Metric(
-            name=f"{name}_recall",
-            title=f"true {title} that are met",
-            unit="share",
-            representation=representation,
-            about=f"share of the recorded avatar's {title} with one of the agent within .5 s, one to one",
-            higher_better=True,
-        ),
-    ]
-
-
-def _by_role(name: str, title: str, representation: str) -> list[Metric]:
-    return [
-        Metric(
-            name=f"{name}_rate_{role}",
-            title=f"{title} while {role}",
-            unit="1/min",
-            representation=representation,
-            about=f"{title} per minute of {role}",
-        )
-        for role in ("speaking", "listening")
-    ]
-
-
-def _variety(name: str, representation: str) -> list[Metric]:
-    return [
-        Metric(
-            name=f"{name}_variance_ratio",
-            title=f"{name} variance",
-            unit="ratio",
-            representation=representation,
-            about="variance over time, as a share of the recorded avatar's; 1 is best, 0 is frozen",
-        ),
-        Metric(
-            name=f"{name}_jerk_ratio",
-            title=f"{name} jerk",
-            unit="ratio",
-            representation=representation,
-            about="mean third difference, as a share of the recorded avatar's; 1 is best, more is jitter",
-        ),
-    ]
-
-
-def _coupling(name: str, representation: str) -> list[Metric]:
-    return [
-        Metric(
-            name=f"{name}_coupling",
-            title=f"{name} coupling",
-            unit="r",
-            representation=representation,
-            about="largest correlation with the user's, up to 2 s later, minus its mean at circular shifts > 10 s",
-        ),
-        Metric(
-            name=f"{name}_rpcc",
-            title=f"{name} rPCC",
-            unit="r",
-            representation=representation,
-            about="mean over lags up to 2 s of |r(truth, user) - r(agent, user)|",
-            higher_better=False,
-        ),
-    ]
-
-
-def _turn(name: str, title: str, unit: str, about: str, good: bool | None = None) -> Metric:
-    return Metric(name=name, title=title, unit=unit, representation=_VOICE, about=about, higher_better=good)
-
+from avatar_lab.evaluation.metric_families import (
+    ANY,
+    F0,
+    FACE,
+    HEAD,
+    JAW,
+    LIDS,
+    PITCH,
+    SMILE,
+    VOICE,
+    Metric,
+    by_role,
+    coupling,
+    distribution,
+    placement,
+    rate,
+    response,
+    slope,
+    turn,
+    variety,
+)
 
 _METRICS = [
     Metric(
         name="lip_sync_correlation",
         title="lip sync",
         unit="r",
-        representation=_JAW,
+        representation=JAW,
         about="largest correlation, over lags, of mouth opening with the envelope of the avatar's own voice",
         higher_better=True,
     ),
@@ -164,33 +37,33 @@ _METRICS = [
         name="lip_sync_lag_ms",
         title="lip lag",
         unit="ms",
-        representation=_JAW,
+        representation=JAW,
         about="lag at that correlation; positive = the mouth follows the sound",
     ),
-    *_response("nod", "nod to pause", _PITCH, "nod", "the user pauses while the avatar listens", True),
-    *_response(
-        "backchannel", "mm-hm to pause", _VOICE, "vocal reaction", "the user pauses while the avatar listens", True
+    *response("nod", "nod to pause", PITCH, "nod", "the user pauses while the avatar listens", True),
+    *response(
+        "backchannel", "mm-hm to pause", VOICE, "vocal reaction", "the user pauses while the avatar listens", True
     ),
-    *_response("smile", "smile to smile", _SMILE, "smile", "the user begins to smile", True),
-    *_response("blink", "anything to blink", _ANY, "any reaction", "the user blinks (negative control)", None),
-    _rate("nod", "nods", _PITCH),
-    _rate("backchannel", "vocal reactions", _VOICE),
-    _rate("smile", "smiles", _SMILE),
-    _rate("blink", "blinks", _LIDS),
-    *_placement("nod", "nods", _PITCH),
-    *_placement("backchannel", "vocal reactions", _VOICE),
-    *_placement("smile", "smiles", _SMILE),
-    *_by_role("nod", "nods", _PITCH),
-    *_by_role("blink", "blinks", _LIDS),
-    *_variety("head", _HEAD),
-    *_variety("jaw", "jaw from pixels"),
-    *_coupling("pitch", _PITCH),
-    *_coupling("smile", _SMILE),
+    *response("smile", "smile to smile", SMILE, "smile", "the user begins to smile", True),
+    *response("blink", "anything to blink", ANY, "any reaction", "the user blinks (negative control)", None),
+    rate("nod", "nods", PITCH),
+    rate("backchannel", "vocal reactions", VOICE),
+    rate("smile", "smiles", SMILE),
+    rate("blink", "blinks", LIDS),
+    *placement("nod", "nods", PITCH),
+    *placement("backchannel", "vocal reactions", VOICE),
+    *placement("smile", "smiles", SMILE),
+    *by_role("nod", "nods", PITCH),
+    *by_role("blink", "blinks", LIDS),
+    *variety("head", HEAD),
+    *variety("jaw", "jaw from pixels"),
+    *coupling("pitch", PITCH),
+    *coupling("smile", SMILE),
     Metric(
         name="head_seam_jerk",
         title="seams",
         unit="ratio",
-        representation=_HEAD,
+        representation=HEAD,
         about="third difference across edges of blocks over that inside blocks; 1 is seamless",
         higher_better=False,
     ),
@@ -198,7 +71,7 @@ _METRICS = [
         name="head_motion_drift",
         title="drift of motion",
         unit="degrees/min",
-        representation=_PITCH,
+        representation=PITCH,
         about="Theil-Sen slope of the standard deviation in windows of 10 s; 0 is best",
     ),
     Metric(
@@ -208,15 +81,76 @@ _METRICS = [
         representation="envelope of decoded audio",
         about="Theil-Sen slope of the mean level in windows of 10 s; 0 is best",
     ),
-    _turn("speaking_share", "share of speech", "share", "the avatar's share of all speech"),
-    _turn("long_silence_rate", "long silences", "1/min", "silences of both of more than 3 s", False),
-    _turn("double_talk_rate", "double talk", "1/min", "stretches of more than 1 s in which both speak", False),
-    _turn("take_over_after_turn", "answers", "probability", "P(turn of 1 s begins -1 to 3 s after the user's)", True),
-    _turn("take_over_in_pause", "intrusions", "probability", "P(turn of 1 s begins in the user's pause)", False),
-    _turn("response_latency", "answer after", "s", "median, negative where the avatar begins before the user's end"),
-    _turn("yield_rate", "yields", "probability", "P(stops within 1.5 s | the user interrupts)", True),
-    _turn("stop_latency", "stops after", "s", "median seconds from an interruption to the avatar's silence", False),
-    _turn("false_yield_rate", "false yields", "probability", "P(stops within 1.5 s | the user's mm-hm)", False),
+    slope("luma"),
+    slope("saturation"),
+    slope("sharpness"),
+    rate("lean", "leans", "lean from pixels"),
+    Metric(
+        name="lean_answer",
+        title="lean to lean",
+        unit="lean",
+        representation="lean from pixels",
+        about="how much further the avatar leans in after the user's leans than after matched moments",
+        higher_better=True,
+    ),
+    *(
+        Metric(
+            name=f"gaze_share_{role}",
+            title=f"gaze while {role}",
+            unit="share",
+            representation="gaze from pixels",
+            about=f"share of the time of {role} in which the avatar looks in its usual direction",
+        )
+        for role in ("speaking", "listening")
+    ),
+    Metric(
+        name="reaction_voice_distance",
+        title="reactions in own voice",
+        unit="semitones",
+        representation=F0,
+        about="distance of the median F0 of vocal reactions from that of the recorded person's speech",
+        higher_better=False,
+    ),
+    *distribution("face_fd", "face", "the avatar's face"),
+    *distribution("face_pfd", "face with user", "the faces of user and avatar together (P-FD)"),
+    Metric(
+        name="face_sid_ratio",
+        title="variety of faces",
+        unit="ratio",
+        representation=FACE,
+        about="entropy over 20 clusters of the truth, as a share of the truth's own; 1 is best, less is collapse",
+    ),
+    *(
+        Metric(
+            name=f"reaction_{name}_r",
+            title=f"{title} of reactions",
+            unit="r",
+            representation=representation,
+            about=f"correlation of {title} of vocal reactions with the user's just before, each from its usual one",
+            higher_better=True,
+        )
+        for name, title, representation in (("f0", "F0", F0), ("level", "loudness", "level of voiced frames"))
+    ),
+    *(
+        turn(f"{name}_distance", f"{title} off", "s", f"Wasserstein distance of {title} from the recorded", False)
+        for name, title in (
+            ("offset", "floor transfer offsets"),
+            ("ipu", "durations of speech"),
+            ("pause", "durations of pauses"),
+            ("gap", "durations of gaps"),
+            ("overlap", "durations of overlaps"),
+        )
+    ),
+    turn("overlap_share", "overlap", "share", "share of the time with speech in which both speak"),
+    turn("speaking_share", "share of speech", "share", "the avatar's share of all speech"),
+    turn("long_silence_rate", "long silences", "1/min", "silences of both of more than 3 s", False),
+    turn("double_talk_rate", "double talk", "1/min", "stretches of more than 1 s in which both speak", False),
+    turn("take_over_after_turn", "answers", "probability", "P(turn of 1 s begins -1 to 3 s after the user's)", True),
+    turn("take_over_in_pause", "intrusions", "probability", "P(turn of 1 s begins in the user's pause)", False),
+    turn("response_latency", "answer after", "s", "median, negative where the avatar begins before the user's end"),
+    turn("yield_rate", "yields", "probability", "P(stops within 1.5 s | the user interrupts)", True),
+    turn("stop_latency", "stops after", "s", "median seconds from an interruption to the avatar's silence", False),
+    turn("false_yield_rate", "false yields", "probability", "P(stops within 1.5 s | the user's mm-hm)", False),
 ]
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _METRICS}

@@ -5,7 +5,7 @@ B conversations   P video frames   C reader channels   S audio samples
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,8 +17,13 @@ from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.cues import Times
 from avatar_lab.evaluation.lip_sync import Array, envelope
 from avatar_lab.evaluation.media import Media
+from avatar_lab.evaluation.metric.picture import Look, look
+from avatar_lab.evaluation.metric.undefined import Undefined
+from avatar_lab.evaluation.metric.voice import Voice, track_voice
 from avatar_lab.event_types import Event, EventType
 from avatar_lab.events.blinks import detect_blinks
+from avatar_lab.events.gaze import detect_gaze_away
+from avatar_lab.events.leans import detect_leans
 from avatar_lab.events.nods import detect_nods
 from avatar_lab.events.reactions import detect_backchannels
 from avatar_lab.events.smiles import detect_smiles
@@ -26,6 +31,9 @@ from avatar_lab.events.vad import detect_speech
 from avatar_lab.layout import Layout
 from avatar_lab.perception.pixel_reader import READ_CHANNELS
 from avatar_lab.precision import fast_products
+
+LOOK_EVERY = 5
+"""Frames; colours and sharpness change slowly, and to look costs more than to read."""
 
 
 class Reader(Protocol):
@@ -47,6 +55,9 @@ class Observation:
     events: list[Event]
     channels_PC: Array = field(default_factory=lambda: np.zeros((0, len(READ_CHANNELS))))
     """All that the reader saw; no frames where only events are known."""
+    voice: Voice | None = None
+    look: Look | None = None
+    """Of every fifth frame; ``None`` where the video is black."""
 
     def channels(self, names: tuple[str, ...]) -> Array:
         """Columns of the reader by name, (P, C)."""
@@ -59,7 +70,13 @@ class Observation:
 def observe(media: Media, conversation: Conversation, *, reader: Reader, layout: Layout) -> Observation:
     """Read the pixels, then detect events in the curves and the waveform."""
     channels_PC = read_channels(media, reader)
-    return observe_channels(channels_PC, media.audio_S, conversation, layout)
+    seen = look(media.video_PHWC[::LOOK_EVERY])
+    heard = observe_channels(channels_PC, media.audio_S, conversation, layout)
+    return replace(
+        heard,
+        voice=track_voice(media.audio_S, layout.sample_rate),
+        look=None if isinstance(seen, Undefined) else seen,
+    )
 
 
 def read_channels(media: Media, reader: Reader) -> Array:
@@ -80,6 +97,8 @@ def observe_channels(
         *detect_nods(channel["pitch"], fps, interaction=key, side=side),
         *detect_smiles(channel["smile"], fps, interaction=key, side=side),
         *detect_blinks(channel["blink"], fps, interaction=key, side=side),
+        *detect_leans(channel["lean"], fps, interaction=key, side=side),
+        *detect_gaze_away(channel["gaze_x"][:, None], fps, interaction=key, side=side),
         *detect_backchannels(speech, conversation.user_speech(), interaction=key, side=side),
     ]
     return Observation(
@@ -89,3 +108,8 @@ def observe_channels(
         events=events,
         channels_PC=channels_PC,
     )
+
+
+def reaction_spans(observation: Observation) -> list[tuple[float, float]]:
+    """When an agent uttered vocal reactions."""
+    return [(event.start, event.end) for event in observation.events if event.type is EventType.BACKCHANNEL]

@@ -1,4 +1,5 @@
-"""Sounds mixed into what is already there: noise into the user's microphone, the user into the avatar's own channel.
+"""Sounds mixed into what is already there: noise and the avatar's own echo into the user's microphone, the user into
+the avatar's own channel.
 
 Both arms decode and encode again, so that what they differ in is what was mixed in and not the codec's second pass.
 
@@ -47,6 +48,40 @@ class Noise:
             burst_S = amplitude * torch.randn(length, generator=rng)
             wav_BS[row, start : start + length] += burst_S[: wav_BS.shape[1] - start]
         return codec.encode(wav_BS)[0]
+
+    def first_block(self, unit: Unit, layout: Layout) -> int:
+        return first_to_see(layout, self.stream, token_at(layout, self.stream, unit.time))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Echo:
+    """The avatar's recorded speech comes back from the user's loudspeaker into the user's microphone."""
+
+    level_db: float = -20.0
+    """Against the voice itself, as a laptop without echo cancellation gives it."""
+    delay: float = 0.15
+    stream: Stream = Stream.USER_AUDIO
+
+    def baseline(self, context: Context, scene: Scene) -> Context:
+        return replace(context, user=with_values(context.user, self.stream, self._again(context, scene, 0.0)))
+
+    def edit(self, context: Context, scene: Scene) -> Context:
+        gain = 10 ** (self.level_db / 20)
+        return replace(context, user=with_values(context.user, self.stream, self._again(context, scene, gain)))
+
+    def _again(self, context: Context, scene: Scene, gain: float) -> Tensor:
+        codec, layout = scene.studio.audio_codec, scene.layout
+        heard_BS, _ = codec.decode(context.user.audio_BTK)
+        own_BS, _ = codec.decode(scene.batch.audio_BEK)
+        lead = layout.lead_tokens(self.stream) * layout.samples_per_token
+        late = lead + round(self.delay * layout.sample_rate)
+        for row, unit in enumerate(scene.units):
+            start = scene.token(unit, self.stream) * layout.samples_per_token
+            begin = max(start, late)
+            length = min(heard_BS.shape[1] - begin, own_BS.shape[1] - (begin - late))
+            if length > 0:
+                heard_BS[row, begin : begin + length] += gain * own_BS[row, begin - late : begin - late + length]
+        return codec.encode(heard_BS.clamp(-1, 1))[0]
 
     def first_block(self, unit: Unit, layout: Layout) -> int:
         return first_to_see(layout, self.stream, token_at(layout, self.stream, unit.time))

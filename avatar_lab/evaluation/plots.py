@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from avatar_lab.evaluation.agents import Agent, ModelAgent, ReferenceAgent
 from avatar_lab.evaluation.estimates import AgentMetric
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.responses import CURVE_BIN, WINDOW, curve_bins
 from avatar_lab.evaluation.statistics import Array, mean_of, resample
-from avatar_lab.figure_style import STYLE, as_svg
+from avatar_lab.figure_style import STYLE, as_svg, axes_in_rows
 from avatar_lab.layout import MAX_REACTION_SECONDS
 
 BAND_RESAMPLES = 1000
@@ -61,7 +60,7 @@ def forest_figure(cells: Sequence[AgentMetric], metrics: Sequence[str], agents: 
     """One panel per metric: value and interval of every agent, models above, references below."""
     found = {(cell.agent, cell.metric): cell.estimate for cell in cells}
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(len(metrics), columns=len(metrics), height=0.28 * len(agents) + 0.7)
+        figure, axes = axes_in_rows(len(metrics), columns=len(metrics), height=0.28 * len(agents) + 0.7)
         for index, (ax, metric) in enumerate(zip(axes, metrics, strict=True)):
             ax.axvline(0, color="#cccccc", lw=0.8)
             for row, agent in enumerate(agents):
@@ -88,7 +87,7 @@ def response_figure(panels: Mapping[str, Sequence[ResponseCurve]], agents: Mappi
         agents: those whose curves these are, by name.
     """
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(len(panels), columns=2, height=2.5)
+        figure, axes = axes_in_rows(len(panels), columns=2, height=2.5)
         middle_N = curve_bins() + CURVE_BIN / 2
         for ax, (title, curves) in zip(axes, panels.items(), strict=True):
             ax.axvspan(*WINDOW, color="#f3efe2", lw=0)
@@ -117,7 +116,7 @@ def response_figure(panels: Mapping[str, Sequence[ResponseCurve]], agents: Mappi
 def latency_figure(block_ms: Array, reactions: Mapping[str, Array], *, budget_ms: float) -> str:
     """Left: wall time per block. Right: reaction latency to a user event at a random moment, with the 1 s line."""
     with mpl.rc_context(STYLE):
-        figure, (left, right) = _figure(2, columns=2, height=2.4)
+        figure, (left, right) = axes_in_rows(2, columns=2, height=2.4)
         _ecdf(left, block_ms, "#d1495b", None)
         left.axvline(budget_ms, color="#444444", lw=1, ls="--")
         left.text(budget_ms, 0.04, " budget", color="#444444", fontsize=8)
@@ -140,7 +139,7 @@ def latency_figure(block_ms: Array, reactions: Mapping[str, Array], *, budget_ms
 def loss_figure(runs: Mapping[str, Mapping[str, tuple[Array, Array]]]) -> str:
     """One panel per training run: loss terms by name over steps, on a logarithmic scale where positive."""
     with mpl.rc_context(STYLE):
-        figure, axes = _figure(len(runs), columns=3, height=2.1)
+        figure, axes = axes_in_rows(len(runs), columns=3, height=2.1)
         for ax, (name, terms) in zip(axes, runs.items(), strict=True):
             for index, (term, (steps_N, values_N)) in enumerate(sorted(terms.items())):
                 stride = max(1, len(steps_N) // MAX_CURVE_POINTS)
@@ -157,13 +156,3 @@ def _ecdf(ax: Axes, values: Array, colour: str, label: str | None) -> None:
     values = np.sort(values)
     ax.step(values, np.arange(1, len(values) + 1) / len(values), where="post", color=colour, lw=1.6, label=label)
     ax.set_ylim(0, 1.02)
-
-
-def _figure(panels: int, *, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    columns = min(columns, max(panels, 1))
-    rows = max(1, -(-panels // columns))
-    figure = Figure(figsize=(10, height * rows), layout="constrained")
-    axes = list(np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel())
-    for spare in axes[panels:]:
-        spare.set_visible(False)
-    return figure, axes[:panels]

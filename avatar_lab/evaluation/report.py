@@ -13,14 +13,21 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from avatar_lab.evaluation.agents import Agent
+from avatar_lab.evaluation.archive import read_observations
 from avatar_lab.evaluation.bars import Verdict, judge
+from avatar_lab.evaluation.comparisons import Pair, compare_agents
 from avatar_lab.evaluation.estimates import AgentMetric, estimate_metric
-from avatar_lab.evaluation.metrics import SUMMARY_METRICS
+from avatar_lab.evaluation.film import film_seconds
+from avatar_lab.evaluation.intervention_rows import interventions_df
+from avatar_lab.evaluation.metrics import METRICS, SUMMARY_METRICS
 from avatar_lab.evaluation.plots import ResponseCurve
+from avatar_lab.evaluation.plots_film import strip_figure
 from avatar_lab.evaluation.responses import RESPONSES, Response, curve_bins, event_locked_counts
 from avatar_lab.evaluation.rows import samples_df
+from avatar_lab.evaluation.runner import TRUTH
 from avatar_lab.evaluation.statistics import Array
 from avatar_lab.evaluation.summary import summarise, write_json
+from avatar_lab.evaluation.timelines import Timelines, timelines
 
 LEVEL_TABLE = (*SUMMARY_METRICS, "nod_rate", "backchannel_rate", "smile_rate", "blink_rate")
 
@@ -31,17 +38,26 @@ class Report:
 
     agents   those that have rows, by name
     films    sample name to {agent: mp4}
+    notes    sample name to why it is shown
+    strips   sample name to {agent: strip of voices and events below the film}
+    details  every metric of every agent
     reader   R squared of the pixel reader by channel, where the truth is known
     losses   run to {term: (steps, values)}
     """
 
     agents: dict[str, Agent]
     cells: list[AgentMetric]
+    details: list[AgentMetric]
+    pairs: list[Pair]
+    interventions: pd.DataFrame | None
+    timelines: dict[str, Timelines]
     verdicts: list[Verdict]
     curves: dict[str, list[ResponseCurve]]
     latency: dict[str, Any] | None
     losses: dict[str, dict[str, tuple[Array, Array]]]
     films: dict[str, dict[str, Path]]
+    notes: dict[str, str]
+    strips: dict[str, dict[str, str]]
     reader: dict[str, float | None] | None
     seconds: dict[str, float]
     hardware: dict[str, Any]
@@ -62,6 +78,7 @@ def gather(
     commit: str | None,
     setting: str,
     seed: int,
+    fps: float,
 ) -> Report:
     """Read rows, events, cues, latency and films under ``out``, and loss curves under ``runs``.
 
@@ -73,15 +90,30 @@ def gather(
     cells = [
         estimate_metric(samples, agent=agent, metric=metric, seed=seed) for agent in agents for metric in LEVEL_TABLE
     ]
+    known = {(cell.agent, cell.metric): cell for cell in cells}
+    details = [
+        known.get((agent, metric)) or estimate_metric(samples, agent=agent, metric=metric, seed=seed)
+        for agent in agents
+        for metric in METRICS
+    ]
     latency = _read_json(out / "latency.json")
+    asked = out / "interventions.parquet"
+    films = list_films(out / "films", agents)
+    notes = json.loads((out / "notable.json").read_text()) if (out / "notable.json").is_file() else []
     return Report(
         agents=agents,
         cells=cells,
+        details=details,
+        pairs=compare_agents(samples, agents, seed=seed),
+        interventions=interventions_df(asked) if asked.is_file() else None,
+        timelines=read_timelines(out, agents, fps=fps),
         verdicts=judge({(cell.agent, cell.metric): cell for cell in cells}, latency),
         curves=response_curves(out, samples, agents),
         latency=latency,
         losses={} if runs is None else loss_curves(runs),
-        films=list_films(out / "films", agents),
+        films=films,
+        notes={note["sample"]: note["why"] for note in notes},
+        strips=draw_strips(out, films, fps=fps),
         reader=_read_json(out / "reader.json"),
         seconds=dict(seconds),
         hardware=dict(hardware),
@@ -140,6 +172,16 @@ def response_curve(agent: str, response: Response, cues: dict[str, Any], events:
     )
 
 
+def read_timelines(out: Path, agents: Iterable[str], *, fps: float) -> dict[str, Timelines]:
+    """Timelines of all agents that were observed."""
+    users = read_observations(out, TRUTH)
+    if users is None:
+        return {}
+    cues = json.loads((out / "cues.json").read_text())
+    found = {agent: timelines(out, agent, cues, users, fps=fps) for agent in agents}
+    return {agent: timeline for agent, timeline in found.items() if timeline is not None}
+
+
 def loss_curves(runs: Path) -> dict[str, dict[str, tuple[Array, Array]]]:
     """Loss terms of every run below ``runs``, from its ``metrics.jsonl``, in the order in which they were started."""
     paths = sorted(runs.glob("*/metrics.jsonl"), key=lambda path: (path.parent / "config.yaml").stat().st_mtime)
@@ -165,6 +207,21 @@ def list_films(folder: Path, agents: Iterable[str]) -> dict[str, dict[str, Path]
         for path in sorted(folder.glob(f"*.{agent}.mp4")):
             found.setdefault(path.name.removesuffix(f".{agent}.mp4"), {})[agent] = path
     return found
+
+
+def draw_strips(out: Path, films: Mapping[str, Mapping[str, Path]], *, fps: float) -> dict[str, dict[str, str]]:
+    """What goes below each film; nothing where its agent's or its user's curves are not kept."""
+    users = read_observations(out, TRUTH) or {}
+    cues = json.loads((out / "cues.json").read_text())
+    observed = {agent: read_observations(out, agent) or {} for agent in {a for of in films.values() for a in of}}
+    strips: dict[str, dict[str, str]] = {}
+    for sample, by_agent in films.items():
+        user = users.get(cues[sample]["partner"]) if sample in cues else None
+        for agent, path in by_agent.items():
+            if user is not None and sample in observed[agent]:
+                drawn = strip_figure(user, observed[agent][sample], fps=fps, seconds=film_seconds(path))
+                strips.setdefault(sample, {})[agent] = drawn
+    return strips
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

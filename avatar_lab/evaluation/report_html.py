@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -10,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from avatar_lab.evaluation.agents import ReferenceAgent
-from avatar_lab.evaluation.estimates import AgentMetric
+from avatar_lab.evaluation.agents import SCRIPTED, ReferenceAgent
 from avatar_lab.evaluation.metrics import METRICS, SUMMARY_METRICS
 from avatar_lab.evaluation.plots import forest_figure, latency_figure, loss_figure, response_figure
+from avatar_lab.evaluation.plots_time import course_figure, offset_figure
 from avatar_lab.evaluation.report import LEVEL_TABLE, Report
+from avatar_lab.evaluation.report_parts import all_metrics, comparisons, interval, interventions, number
 from avatar_lab.evaluation.report_style import STYLE
 from avatar_lab.evaluation.responses import RESPONSES
+from avatar_lab.page_style import data_uri, section
 
-PRECISION = {"ms": 0, "1/min": 1}
 NOT_DRAWN = ("level3_camera_off", "frozen")
 """Agents without a response curve: theirs would lie on top of level 2's, and at 0."""
 MARKS = {True: ("pass", "met"), False: ("fail", "missed"), None: ("none", "no number")}
@@ -46,13 +46,13 @@ def _sections(report: Report, seed: int) -> Iterator[str]:
     measured = {cell.agent for cell in report.cells if cell.estimate.defined}
     agents = [agent for name, agent in report.agents.items() if name in measured]
     panels = [response.metric for response in RESPONSES]
-    yield _section(
+    yield section(
         "Responses at a glance",
         "Difference of probabilities with 95 % interval by dyad. A model can do no better than the delayed oracle, "
         "which perceives its user as late as the models do; an agent that ignores its user lies at 0, as yoked does.",
         forest_figure(report.cells, panels, agents),
     )
-    yield _section(
+    yield section(
         "When does it react?",
         "Onsets per second around the user's cue, minus those after matched moments without a cue. The shaded window "
         "is where responses are counted; a rise before 0 would be a reaction that precedes its cue.",
@@ -62,10 +62,14 @@ def _sections(report: Report, seed: int) -> Iterator[str]:
             seed=seed,
         ),
     )
+    yield comparisons(report.pairs, report.agents)
+    yield interventions(report.interventions, report.agents)
+    yield from _over_time(report)
+    yield all_metrics(report.details, report.agents)
     if report.latency is not None:
         yield _latency(report.latency)
     if report.losses:
-        yield _section("Training", "Loss terms of each run, as logged.", loss_figure(report.losses))
+        yield section("Training", "Loss terms of each run, as logged.", loss_figure(report.losses))
     yield _facts(report)
 
 
@@ -83,17 +87,23 @@ def _films(report: Report) -> str:
     groups = []
     for sample, films in report.films.items():
         figures = "".join(
-            f'<figure><video controls preload="metadata" src="{_data_uri(path)}"></video>'
+            f'<figure><video controls preload="metadata" src="{data_uri(path.read_bytes(), "video/mp4")}"></video>'
+            f"{report.strips.get(sample, {}).get(agent, '')}"
             f"<figcaption>{escape(report.agents[agent].title)}</figcaption></figure>"
             for agent, path in films.items()
         )
         key, _, side = sample.rpartition("-")
         title = f"conversation {escape(key)}, avatar in the place of {escape(side)}"
+        if sample in report.notes:
+            title += f" &middot; {escape(report.notes[sample])}"
         groups.append(f"<h3>{title}</h3><div class='films'>{figures}</div>")
     if not groups:
         return ""
-    note = "User (recorded) on the left, avatar on the right. Turns are given, everything else is generated."
-    return _section("Watch and listen", note, "".join(groups))
+    note = (
+        "User (recorded) on the left, avatar on the right. Turns are given, everything else is generated. Below: both "
+        "voices, and what each was seen and heard to do; the cursor of the film runs along the same seconds."
+    )
+    return section("Watch and listen", note, "".join(groups))
 
 
 def _bars(report: Report) -> str:
@@ -109,7 +119,7 @@ def _bars(report: Report) -> str:
     missed = sum(verdict.passed is False for verdict in report.verdicts)
     table = f"<table class='bars'><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
     opened = " open" if missed else ""
-    return _section("Bars", "", f"<details{opened}><summary>{missed} missed; all bars</summary>{table}</details>")
+    return section("Bars", "", f"<details{opened}><summary>{missed} missed; all bars</summary>{table}</details>")
 
 
 def _level_table(report: Report) -> str:
@@ -124,7 +134,7 @@ def _level_table(report: Report) -> str:
     body = f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
     table = f"<div class='wide'><table class='levels'>{body}</table></div>"
     note = "Value, 95 % interval by dyad, number of cues (responses) or dyads. Hover over a title for its definition."
-    return _section("Level table", note, f"{table}<p class='legend'>{legend}</p>{_reader(report)}")
+    return section("Level table", note, f"{table}<p class='legend'>{legend}</p>{_reader(report)}")
 
 
 def _reader(report: Report) -> str:
@@ -144,19 +154,29 @@ def _cell(report: Report, agent: str, metric: str) -> str:
     kind = "" if verdict is None else MARKS[verdict.passed][0]
     if cell.estimate.value is None:
         return f"<td class='undefined' title='{escape(cell.reason or '')}'>&ndash;</td>"
-    interval = f"<small>{_interval(cell)} &middot; {cell.n}</small>" if metric in SUMMARY_METRICS else ""
-    return f"<td class='{kind}'><b>{_number(cell.estimate.value, cell.unit)}</b>{interval}</td>"
+    limits = interval(cell.estimate, cell.unit) or "one dyad"
+    small = f"<small>{limits} &middot; {cell.n}</small>" if metric in SUMMARY_METRICS else ""
+    return f"<td class='{kind}'><b>{number(cell.estimate.value, cell.unit)}</b>{small}</td>"
 
 
-def _interval(cell: AgentMetric) -> str:
-    if cell.estimate.low is None or cell.estimate.high is None:
-        return "one dyad"
-    return f"{_number(cell.estimate.low, cell.unit)} &hellip; {_number(cell.estimate.high, cell.unit)}"
-
-
-def _number(value: float, unit: str) -> str:
-    text = f"{value:.{PRECISION.get(unit, 2)}f}"
-    return (text[1:] if float(text) == 0 and text.startswith("-") else text).replace("-", "&minus;")
+def _over_time(report: Report) -> Iterator[str]:
+    """When agents take the floor, and how they keep."""
+    decide = [name for name in report.timelines if report.agents[name].condition != SCRIPTED]
+    deciding = {name: report.timelines[name] for name in decide if len(report.timelines[name].offsets_N)}
+    if deciding:
+        yield section(
+            "When does it take the floor?",
+            "Agents that decide themselves when to speak, number of transfers in brackets. Grey: median and tenth to "
+            "ninetieth percentile of people on the telephone (Switchboard).",
+            offset_figure(deciding, report.agents),
+        )
+    drawn = [name for name in report.timelines if name not in NOT_DRAWN]
+    if drawn:
+        yield section(
+            "Does it keep?",
+            "Mean over conversations in windows of ten seconds. A model that drifts leaves the oracle's level.",
+            course_figure(report.timelines, report.agents, drawn),
+        )
 
 
 def _latency(latency: dict[str, Any]) -> str:
@@ -180,7 +200,7 @@ def _latency(latency: dict[str, Any]) -> str:
         "One live session, block by block in real media, codecs included. Reaction = waiting for the block + stated "
         "delay + lateness."
     )
-    return _section("Latency", note, f"<div class='tiles'>{tiles}</div>{figure}")
+    return section("Latency", note, f"<div class='tiles'>{tiles}</div>{figure}")
 
 
 def _facts(report: Report) -> str:
@@ -189,18 +209,9 @@ def _facts(report: Report) -> str:
     total = sum(report.seconds.values())
     if steps:
         steps += f"<tr class='total'><td>together</td><td>{total / 60:.1f} min</td></tr>"
-    return _section(
+    return section(
         "Time and machine",
         "",
         f"<div class='facts'><table>{steps}</table><table>{machine}<tr><td>commit</td>"
         f"<td>{escape(report.commit or 'unknown')}</td></tr></table></div>",
     )
-
-
-def _section(title: str, note: str, content: str) -> str:
-    paragraph = f"<p class='note'>{note}</p>" if note else ""
-    return f"<section><h2>{escape(title)}</h2>{paragraph}{content}</section>"
-
-
-def _data_uri(path: Path) -> str:
-    return "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -20,6 +20,9 @@ figcaption { font-size: 13px; color: var(--soft); padding-top: 4px; }
 .levels tr.reference th, .levels tr.reference td { color: #7a7f87; background: #fbfbfa; }
 .levels td.pass b { color: var(--good); }
 .levels td.fail b { color: var(--bad); }
+.levels tbody th { font-weight: 600; text-align: left; }
+.levels td.reference b { color: #7a7f87; }
+.certain b { color: var(--good); }
 .undefined { color: #b8bbc0; }
 .bars { font-size: 14px; margin-top: 8px; }
 .bars td, .bars th { padding: 4px 14px 4px 0; text-align: left; border-bottom: 1px solid var(--line); }

@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avatar_lab.evaluation.finding import Finding
+from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.metrics import METRICS
 
 
@@ -92,6 +95,18 @@ class Measurement:
             )
         if self.value is not None and self.value != self.value:
             raise ValueError(f"{self.metric} of {self.sample_id} is NaN; report it as 'undefined' with a reason")
+
+
+def row_of(found: Finding, *, dyad_id: str = "", sample_id: str = "", given: bool = False) -> Measurement:
+    """A finding as a row; of no sample where it is of many together. ``given``: the script fixes it."""
+    shared: dict[str, Any] = {"dyad_id": dyad_id, "sample_id": sample_id, "metric": found.metric, "n": found.n}
+    if given:
+        return Measurement(
+            **shared, value=None, status=Status.GIVEN, reason="the script decides when the avatar speaks"
+        )
+    if isinstance(found.value, Undefined):
+        return Measurement(**shared, value=None, status=Status.UNDEFINED, reason=found.value.reason)
+    return Measurement(**shared, value=found.value)
 
 
 def write_rows(path: Path, measurements: list[Measurement], provenance: Provenance) -> None:

@@ -1,7 +1,7 @@
 """Agents x conversations -> rows, events and films on disk; an agent that is done is not done again.
 
-Files under ``out``: ``rows/<agent>.parquet``, ``events/<agent>.parquet`` (what the detectors found, with one
-interaction name per sample), ``cues.json`` and ``films/``. Report and notebooks only read them.
+Files under ``out``: ``rows/<agent>.parquet``, what was observed (``archive``), ``cues.json`` and ``films/``. Report and
+notebooks only read them.
 """
 
 from __future__ import annotations
@@ -21,20 +21,26 @@ import torch
 
 from avatar_lab.allocator import keep_freed_memory
 from avatar_lab.data.schema import SIDES
-from avatar_lab.evaluation.agents import Agent, ModelAgent
+from avatar_lab.evaluation.agents import SCRIPTED, Agent, ModelAgent
+from avatar_lab.evaluation.archive import read_observations, write_observations
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.cues import CueTimes
 from avatar_lab.evaluation.measure import conversation_cues, measure
+from avatar_lab.evaluation.measure_pooled import measure_pooled
 from avatar_lab.evaluation.metrics import SUMMARY_METRICS
 from avatar_lab.evaluation.observation import Observation
 from avatar_lab.evaluation.references import Unavailable
 from avatar_lab.evaluation.rows import Measurement, Provenance, Status, write_rows
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.evaluation.summary import write_json
-from avatar_lab.event_types import to_table
 from avatar_lab.lifetime import die_with_parent
 
 log = logging.getLogger(__name__)
+
+TRUTH = "oracle"
+"""The recorded people, through codecs and reader."""
+ROWS_VERSION = 1
+"""Raise when other metrics come of the same observations."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (agent, conversations done, all conversations)."""
@@ -53,6 +59,9 @@ def run_agents(
 ) -> dict[str, float]:
     """Measure the agents ``names`` that are not measured yet; returns wall seconds by agent.
 
+    The recorded people, seen through the same codecs and reader, are observed whoever is asked for: they are the truth
+    that others are compared with.
+
     Args:
         provenance: the shared columns of an agent's rows; equal ``config_sha`` means that it is done.
         batch_size: conversations per task, at most.
@@ -62,30 +71,61 @@ def run_agents(
     write_cues(out / "cues.json", studio.conversations, cues)
     seconds = {}
     seen: dict[str, Observation] = {}
+    truth: dict[str, Observation] = {}
     with _performers(studio, workers) as pool:
-        for name in names:
+
+        def observe(name: str) -> dict[str, Observation]:
+            """What an agent does, by name of sample: from the archive where it is kept."""
             agent = studio.agents[name]
-            shared = provenance(agent)
+            sha = provenance(agent).config_sha
+            kept = read_observations(out, name, sha)
+            if kept is not None:
+                return kept
+            judged = conversations_of(agent, studio, offline_dyads)
+            size = min(batch_size, math.ceil(len(judged) / max(workers, 1)))  # work for every worker
+            made = _observe_all(pool, name, len(judged), size, progress, seen)
+            found = {conversation.name: one for conversation, one in zip(judged, made, strict=True)}
+            write_observations(out, name, found, sha)
+            return found
+
+        for name in names:
+            shared = _of_this_version(provenance(studio.agents[name]))
             path = out / "rows" / f"{name}.parquet"
             if is_done(path, shared):
                 log.info("%s is measured already", name)
                 continue
             start = time.perf_counter()
-            conversations = conversations_of(agent, studio, offline_dyads)
+            truth = truth or observe(TRUTH)
             try:
-                size = min(batch_size, math.ceil(len(conversations) / max(workers, 1)))  # work for every worker
-                observations = _observe_all(pool, name, len(conversations), size, progress, seen)
+                observations = truth if name == TRUTH else observe(name)
             except Unavailable as error:
                 log.warning("%s is unavailable: %s", name, error)
                 write_rows(path, _unavailable(str(error)), shared)
                 continue
-            write_events(out / "events" / f"{name}.parquet", conversations, observations)
-            rows = []
-            for conversation, observation, own_cues in zip(conversations, observations, cues, strict=False):
-                rows += measure(conversation, observation, own_cues, studio.layout)
+            free = shared.condition != SCRIPTED
+            judged = [conversation for conversation in studio.conversations if conversation.name in observations]
+            rows = [
+                row
+                for conversation, own_cues in zip(studio.conversations, cues, strict=True)
+                if conversation.name in observations
+                for row in measure(
+                    conversation,
+                    observations[conversation.name],
+                    own_cues,
+                    studio.layout,
+                    truth=truth[conversation.name],
+                    user=truth[conversation.partner],
+                    free=free,
+                )
+            ]
+            rows += measure_pooled(judged, observations, truth, layout=studio.layout, seed=studio.seed, free=free)
             write_rows(path, rows, shared)
             seconds[name] = time.perf_counter() - start
     return seconds
+
+
+def _of_this_version(shared: Provenance) -> Provenance:
+    return replace(shared, config_sha=f"{shared.config_sha}-{ROWS_VERSION}")
 
 
 def conversations_of(agent: Agent, studio: Studio, offline_dyads: int | None) -> tuple[Conversation, ...]:
@@ -105,6 +145,8 @@ def write_cues(path: Path, conversations: Sequence[Conversation], cues: Sequence
     plain = {
         conversation.name: {
             "dyad": conversation.key,
+            "partner": conversation.partner,
+            "seconds": conversation.seconds,
             "kinds": {
                 kind: {"cues": times.cues_N.round(3).tolist(), "controls": times.controls_M.round(3).tolist()}
                 for kind, times in by_kind.items()
@@ -113,19 +155,6 @@ def write_cues(path: Path, conversations: Sequence[Conversation], cues: Sequence
         for conversation, by_kind in zip(conversations, cues, strict=True)
     }
     write_json(path, plain)
-
-
-def write_events(path: Path, conversations: Sequence[Conversation], observations: Sequence[Observation]) -> None:
-    """Detected events of all samples in one table."""
-    events = [
-        replace(event, interaction=conversation.name)
-        for conversation, observation in zip(conversations, observations, strict=True)
-        for event in observation.events
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(to_table(events), partial)
-    partial.replace(path)
 
 
 def _unavailable(reason: str) -> list[Measurement]:

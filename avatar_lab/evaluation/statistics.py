@@ -62,18 +62,26 @@ def cluster_bootstrap(
     statistic: Statistic, num_dyads: int, *, seed: int, resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> Estimate:
     """Value on all dyads and percentile interval. One dyad gives no interval, no dyad no value."""
+    return bootstrap(statistic, num_dyads, seed=seed, resamples=resamples, confidence=confidence)[0]
+
+
+def bootstrap(
+    statistic: Statistic, num_dyads: int, *, seed: int, resamples: int = RESAMPLES, confidence: float = 0.95
+) -> tuple[Estimate, Array]:
+    """The same, and the finite draws (R,) behind the interval; none where there is no interval."""
+    nothing = np.zeros(0)
     if num_dyads == 0:
-        return Estimate(value=None, low=None, high=None, dyads=0)
+        return Estimate(value=None, low=None, high=None, dyads=0), nothing
     value = float(statistic(np.ones((1, num_dyads)))[0])
     if not np.isfinite(value):
-        return Estimate(value=None, low=None, high=None, dyads=num_dyads)
+        return Estimate(value=None, low=None, high=None, dyads=num_dyads), nothing
     if num_dyads == 1:
-        return Estimate(value=value, low=None, high=None, dyads=1)
+        return Estimate(value=value, low=None, high=None, dyads=1), nothing
     draws_R = resample(statistic, num_dyads, seed=seed, resamples=resamples)
     draws_R = draws_R[np.isfinite(draws_R)]
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws_R, [tail, 1 - tail])
-    return Estimate(value=value, low=float(low), high=float(high), dyads=num_dyads)
+    return Estimate(value=value, low=float(low), high=float(high), dyads=num_dyads), draws_R
 
 
 def resample(statistic: Statistic, num_dyads: int, *, seed: int, resamples: int = RESAMPLES) -> Array:

@@ -83,10 +83,28 @@ class Studio:
                 conversation = self.conversations[number]
                 media = self.decode(tokens_AK, latents_FHWC)
                 if filmed:
-                    path = self.film_folder / f"{conversation.name}.{agent.name}.mp4"
-                    write_side_by_side(path, self.user(conversation), media, self.layout, seconds=self.film_seconds)
+                    self._film(agent, conversation, media)
                 results.append((digest, observe(media, conversation, reader=self.reader, layout=self.layout)))
         return results
+
+    def film(self, agent: Agent, numbers: Sequence[int]) -> None:
+        """Film an agent in these conversations, one after the other; films that are there are left alone.
+
+        Raises:
+            Unavailable, ValueError: as :meth:`perform`.
+        """
+        with torch.inference_mode():
+            for conversation in (self.conversations[number] for number in numbers):
+                if not self._film_path(agent, conversation).is_file():
+                    made = self.generate(agent, [conversation])
+                    self._film(agent, conversation, self.decode(made.tokens_BAK[0], made.latents_BFHWC[0]))
+
+    def _film(self, agent: Agent, conversation: Conversation, media: Media) -> None:
+        path = self._film_path(agent, conversation)
+        write_side_by_side(path, self.user(conversation), media, self.layout, seconds=self.film_seconds)
+
+    def _film_path(self, agent: Agent, conversation: Conversation) -> Path:
+        return self.film_folder / f"{conversation.name}.{agent.name}.mp4"
 
     def filmed(self) -> list[int]:
         """Numbers of the conversations that are filmed: different dyads, the avatar's side alternating."""
@@ -111,6 +129,7 @@ class Studio:
             batch,
             level=agent.level,
             offline=agent.offline,
+            scripted=agent.scripted,
             silence_K=self.audio_codec.silence_K,
             seed=self.seed,
         )

@@ -15,6 +15,7 @@ import numpy as np
 
 from avatar_lab.event_types import Event, EventType
 from avatar_lab.layout import Layout
+from avatar_lab.page_style import PAGE_STYLE, section
 from avatar_lab.world.calibrated import calibrated
 from avatar_lab.world.calibration import logged_floor, measure_faces, measure_floor
 from avatar_lab.world.dialogue import SIDES
@@ -59,18 +60,10 @@ _SOUNDS = (
 _CONVERSATION_SEED, _CONVERSATION_SPAN = 7, (20.0, 40.0)
 _CALIBRATION = (60, 600.0)
 """Conversations and their seconds behind the figures of the page."""
-_STYLE = """
-:root { --ink: #23272e; --soft: #6b7280; --line: #e6e7ea; --wash: #f6f6f3; }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--wash); color: var(--ink);
-  font: 15px/1.5 Inter, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1280px; margin: 0 auto; padding: 32px 24px 64px; }
-h1 { margin: 0 0 6px; font-size: 30px; letter-spacing: -0.01em; }
-h2 { margin: 0 0 4px; font-size: 19px; }
+_STYLE = (
+    PAGE_STYLE
+    + """
 h3 { margin: 18px 0 6px; font-size: 15px; }
-p { color: var(--soft); max-width: 82ch; margin: 0 0 14px; }
-section { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 18px 22px 20px;
-  margin-top: 18px; }
 .grid { display: grid; gap: 12px; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); }
 .grid.loops { grid-template-columns: repeat(auto-fill, minmax(176px, 1fr)); }
 .grid.voices { grid-template-columns: repeat(auto-fill, minmax(280px, 1fr)); }
@@ -81,20 +74,18 @@ audio { width: 100%; height: 34px; margin-top: 6px; }
 .voices img { height: 110px; }
 .pair { display: grid; grid-template-columns: minmax(260px, 400px) 1fr; gap: 20px; align-items: center; }
 @media (max-width: 900px) { .pair { grid-template-columns: 1fr; } }
-svg { width: 100%; height: auto; }
-svg text { font-family: inherit; }
 .lane, .second { font-size: 11px; fill: #6b7280; } .second { text-anchor: middle; }
 .tick { stroke: #eeeeea; } .cause { fill: none; stroke: #23272e; stroke-opacity: .42; stroke-width: 1.1; }
 circle { fill: #23272e; fill-opacity: .65; }
 .key { font-size: 12px; color: var(--soft); margin-right: 12px; white-space: nowrap; }
 .key i { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 5px;
   vertical-align: -1px; }
-table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; width: 100%; }
+table { font-size: 14px; width: 100%; }
 th { text-align: left; font-size: 12px; color: var(--soft); font-weight: 600; }
 td, th { padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); }
-td.n { text-align: right; } .off { color: #c0392b; font-weight: 600; }
-.wide { overflow-x: auto; }
+td.n { text-align: right; } .off { color: var(--bad); font-weight: 600; }
 """
+)
 
 
 def write_gallery(path: Path, *, faces: int = 24, voices: int = 6) -> None:
@@ -135,7 +126,7 @@ def write_gallery(path: Path, *, faces: int = 24, voices: int = 6) -> None:
 
 
 def _section(title: str, note: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2><p>{escape(note)}</p><div class='wide'>{content}</div></section>"
+    return section(title, escape(note), f"<div class='wide'>{content}</div>")
 
 
 def _figure(inside: str, caption: str = "") -> str:

@@ -5,7 +5,6 @@ H, W, C pixels   P frames   S samples
 
 from __future__ import annotations
 
-import base64
 import io
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from matplotlib import colormaps
 from scipy.signal import spectrogram
 
 from avatar_lab.layout import Layout
+from avatar_lab.page_style import data_uri
 from avatar_lab.world.record import write_video
 
 _ENLARGE = 3
@@ -30,7 +30,7 @@ def picture(frame_HWC: np.ndarray) -> str:
     """PNG."""
     buffer = io.BytesIO()
     matplotlib.image.imsave(buffer, frame_HWC, format="png")
-    return _uri("image/png", buffer.getvalue())
+    return data_uri(buffer.getvalue(), "image/png")
 
 
 def loop(frames_PHWC: np.ndarray, layout: Layout, wav_S: np.ndarray | None = None) -> str:
@@ -39,14 +39,14 @@ def loop(frames_PHWC: np.ndarray, layout: Layout, wav_S: np.ndarray | None = Non
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "loop.mp4"
         write_video(path, large_PHWC, layout, wav_S)
-        return _uri("video/mp4", path.read_bytes())
+        return data_uri(path.read_bytes(), "video/mp4")
 
 
 def sound(wav_S: np.ndarray, sample_rate: int) -> str:
     """16-bit WAV."""
     buffer = io.BytesIO()
     soundfile.write(buffer, wav_S, sample_rate, "PCM_16", format="WAV")
-    return _uri("audio/wav", buffer.getvalue())
+    return data_uri(buffer.getvalue(), "audio/wav")
 
 
 def spectrum(wav_S: np.ndarray, sample_rate: int) -> str:
@@ -55,7 +55,3 @@ def spectrum(wav_S: np.ndarray, sample_rate: int) -> str:
     level = 10 * np.log10(power[hertz <= _TOP_HERTZ] + 1e-14)
     shade = np.clip((level - level.max()) / _RANGE_DB + 1, 0, 1)
     return picture((255 * colormaps["magma"](shade[::-1])[..., :3]).astype(np.uint8))
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

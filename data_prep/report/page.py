@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from avatar_lab.page_style import data_uri, section
 from data_prep.report.charts import hours_figure, offsets_figure, rates_figure, timing_figure
 from data_prep.report.page_style import STYLE
 from data_prep.report.sections import PEOPLE, RATES, SPLITS, Table, cost, summary, tables, warnings
@@ -66,8 +66,7 @@ def _header(report: Mapping[str, Any]) -> str:
 
 def _sheets(sheets: Iterable[Sheet]) -> str:
     drawn = [
-        f'<img alt="{escape(sheet.interaction, quote=True)}" src="data:image/jpeg;base64,'
-        f'{base64.b64encode(sheet_figure(sheet)).decode()}">'
+        f'<img alt="{escape(sheet.interaction, quote=True)}" src="{data_uri(sheet_figure(sheet), "image/jpeg")}">'
         for sheet in sheets
     ]
     note = f"{len(drawn)} recordings drawn at random, a stretch of each. {LEGEND}"
@@ -75,10 +74,7 @@ def _sheets(sheets: Iterable[Sheet]) -> str:
 
 
 def _section(title: str, note: str, content: str) -> str:
-    if not content and not note:
-        return ""
-    paragraph = f"<p class='note'>{escape(note)}</p>" if note else ""
-    return f"<section><h2>{escape(title)}</h2>{paragraph}{content}</section>\n"
+    return section(title, escape(note), content) + "\n" if content or note else ""
 
 
 def _box(table: Table) -> str:

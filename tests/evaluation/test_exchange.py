@@ -84,7 +84,7 @@ def test_checkpoints_beside_the_built_in_ones(studio: Studio, tmp_path: Path) ->
     path = tmp_path / "other.safetensors"
     checkpoint(Level.LISTEN).save(path)
     agents = cast({"mine": str(path)}, {})
-    assert list(agents) == [*list(AGENTS)[:5], "mine", *list(AGENTS)[5:]]
+    assert list(agents) == [*list(AGENTS)[:-4], "mine", *list(AGENTS)[-4:]]
     mine = agents["mine"]
     assert isinstance(mine, ModelAgent)
     assert (mine.level, mine.offline, mine.path(Path("elsewhere"))) == (Level.LISTEN, False, path)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
-from avatar_lab.evaluation.answers import Answer
+from avatar_lab.evaluation.answers import Answer, passes
 from avatar_lab.evaluation.equivalence import Verdict
 from avatar_lab.evaluation.experiment import Expected, Experiment
 from avatar_lab.evaluation.intervene import ask, units_of
 from avatar_lab.evaluation.intervention_rows import mark_gating, rows_of_agent
 from avatar_lab.evaluation.interventions import EXPERIMENTS
 from avatar_lab.evaluation.outcomes import Rate, Trial
+from avatar_lab.evaluation.own_channel import Echo
 from avatar_lab.evaluation.permutation import Alternative, sign_flip_test
-from avatar_lab.evaluation.world_arms import WorldArms, world_agents
+from avatar_lab.evaluation.units import Unit
+from avatar_lab.evaluation.world_arms import Part, WorldArms, world_agents
+from avatar_lab.event_types import Event, EventType
 from avatar_lab.level import Level
 from tests.evaluation.simulated import LAYOUT, conversations, references
 
 DYADS = 12
-ASKED = ("A1", "A2", "A3", "A4", "A5", "V1", "V3", "V4", "V5", "A5_blink", "N1")
+ASKED = ("A1", "A2", "A3", "A4", "A5", "V1", "V3", "V4", "V5", "A5_blink", "N1", "N5")
 
 
 def trials_of(agent: str, name: str) -> tuple[Experiment, list[Trial]]:
@@ -80,6 +84,36 @@ def test_what_the_world_says_must_not_change_does_not() -> None:
     assert blink.effect.value == 0, "a blink sets off nothing"
     nod = asked("oracle")["V5/nod_after_nod"]
     assert nod.expected is Expected.UNCHANGED, "this world has no such edge"
+
+
+class Echoing(WorldArms):
+    """The same agent, which takes its own echo for the user: after each of its pauses it nods and says mm-hm."""
+
+    def _treated(self, treatment: object, unit: Unit, part: Part) -> list[Event]:
+        events = super()._treated(treatment, unit, part)
+        if not isinstance(treatment, Echo):
+            return events
+        answers = [
+            replace(pause, type=kind, start=pause.start + 0.6, end=pause.start + 1.1)
+            for pause in part.dialogue.of(part.side)
+            if pause.type is EventType.PAUSE and pause.start > part.time
+            for kind in (EventType.NOD, EventType.BACKCHANNEL)
+        ]
+        return [*events, *answers]
+
+
+@pytest.mark.ci
+def test_an_avatar_that_answers_its_own_echo_is_caught() -> None:
+    known, experiment = references(DYADS), EXPERIMENTS["N5"]
+    units, partners = units_of(experiment, conversations(DYADS), known, layout=LAYOUT, seed=0)
+    arms = Echoing(agent=world_agents(LAYOUT)["oracle"], dialogue=known.dialogue, layout=LAYOUT, seed=0)
+    answers = ask(experiment, arms, units, partners, level=Level.SEE, references=known, seed=0)
+    assert [one.question for one in answers] == ["nod_rate", "backchannel_rate"]
+    for one in answers:
+        assert one.equivalence is Verdict.DIFFERENT, one
+        assert passes(one, one.p, alpha=0.05) is False
+        sound = asked("oracle")[f"N5/{one.question}"]
+        assert passes(sound, sound.p, alpha=0.05) is True
 
 
 @pytest.mark.ci

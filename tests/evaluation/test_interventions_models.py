@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from avatar_lab.context import scripted_context
+from avatar_lab.context import BlockInput, Context, live_context
+from avatar_lab.evaluation import generate
 from avatar_lab.evaluation.agents import AGENTS, ModelAgent
 from avatar_lab.evaluation.answers import Answer, passes
 from avatar_lab.evaluation.arms import BrokenHistory, ModelArms
 from avatar_lab.evaluation.camera import Camera, Picture
 from avatar_lab.evaluation.conversation import recorded_batch
-from avatar_lab.evaluation.exact_checks import fallback, no_future
+from avatar_lab.evaluation.exact_checks import fallback, no_future, on_the_codebook, own_user_only
 from avatar_lab.evaluation.intervene import Interviewer, run_interventions, units_of
 from avatar_lab.evaluation.intervention_rows import interventions_df
 from avatar_lab.evaluation.interventions import EXPERIMENTS
 from avatar_lab.evaluation.outcomes import CONTROL
+from avatar_lab.evaluation.own_channel import Echo
 from avatar_lab.evaluation.references import Unavailable
 from avatar_lab.evaluation.treatments import Delay, Scene, Silence, Swap, Treatment
 from avatar_lab.evaluation.units import whole_unit
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.level import Level
-from avatar_lab.tensors import DyadBatch
-from tests.evaluation.tiny_studio import SILENCE_K, TinyStudio, cut_branch, tiny_checkpoint
+from avatar_lab.model.cache import Cache
+from avatar_lab.model.dit import BlockMemory, JointDiT
+from avatar_lab.tensors import AVState, DyadBatch
+from tests.evaluation.tiny_studio import NUM_BLOCKS, SILENCE_K, TinyStudio, cut_branch, tiny_checkpoint
 from tests.factory import LAYOUT
 
 DYADS = 6
@@ -54,7 +60,7 @@ def scene_of(studio: TinyStudio) -> Scene:
 )
 def test_a_treatment_changes_its_stream_from_its_moment_on(treatment: Treatment) -> None:
     scene = scene_of(TinyStudio(num_dyads=2))
-    context = scripted_context(scene.batch, LAYOUT, Level.SEE, silence_K=SILENCE_K)
+    context = live_context(scene.batch, LAYOUT, Level.SEE, silence_K=SILENCE_K)
     edited = treatment.edit(context, scene)
     assert treatment.stream is not None
     start = scene.token(scene.units[0], treatment.stream)
@@ -157,6 +163,55 @@ def test_a_leak_of_one_block_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["script"].passed
     with pytest.raises(BrokenHistory, match="before anything was done to it"):
         asked(studio, "level3", "A1")
+
+
+def test_yoked_audio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that hears the user of the next conversation of its batch."""
+    batch = batch_of(TinyStudio(num_dyads=2))
+    found = own_user_only(tiny_checkpoint(Level.SEE), batch, level=Level.SEE, silence_K=SILENCE_K, seed=0)
+    assert [check.question for check in found] == ["user_audio_of_others", "user_video_of_others"]
+    assert all(check.passed and check.vacuous is None for check in found), found
+    honest = generate.block_inputs
+
+    def yoked(context: Context, layout: Layout) -> Iterator[BlockInput]:
+        user = context.user
+        other = replace(user, audio_BTK=user.audio_BTK.roll(1, 0))
+        return honest(replace(context, user=other), layout)
+
+    monkeypatch.setattr(generate, "block_inputs", yoked)
+    heard, seen = own_user_only(tiny_checkpoint(Level.SEE), batch, level=Level.SEE, silence_K=SILENCE_K, seed=0)
+    assert not heard.passed
+    assert seen.passed
+
+
+def test_soft_audio_in_the_history_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that remembers mixtures of entries in place of the tokens that were heard."""
+    batch = batch_of(TinyStudio(num_dyads=1))
+    found = on_the_codebook(tiny_checkpoint(Level.LISTEN), batch, level=Level.LISTEN, silence_K=SILENCE_K, seed=0)
+    assert found.passed
+    assert found.compared == batch.size * NUM_BLOCKS * LAYOUT.audio_per_block
+    write = JointDiT.write_block
+
+    def soft(self: JointDiT, clean: AVState, memory: BlockMemory, cache: Cache) -> None:
+        clean.audio_BAD.copy_(clean.audio_BAD.lerp(clean.audio_BAD.roll(1, 0), 0.1))
+        write(self, clean, memory, cache)
+
+    monkeypatch.setattr(JointDiT, "write_block", soft)
+    broken = on_the_codebook(tiny_checkpoint(Level.LISTEN), batch, level=Level.LISTEN, silence_K=SILENCE_K, seed=0)
+    assert not broken.passed
+
+
+def test_an_echo_is_heard_from_its_moment_on_and_after_its_delay() -> None:
+    scene = scene_of(TinyStudio(num_dyads=2))
+    context = live_context(scene.batch, LAYOUT, Level.SEE, silence_K=SILENCE_K)
+    quiet, loud = Echo().baseline(context, scene), Echo(level_db=0.0).edit(context, scene)
+    start = scene.token(scene.units[0], Stream.USER_AUDIO)
+    before, after = quiet.user.audio_BTK, loud.user.audio_BTK
+    assert torch.equal(before[:, :start], after[:, :start])
+    assert (before[:, start:] != after[:, start:]).any(dim=2).any(dim=1).all()
+    assert torch.equal(quiet.user.video_BGU, loud.user.video_BGU)
+    late = Echo(level_db=0.0, delay=2 * LAYOUT.start(NUM_BLOCKS)).edit(context, scene)
+    assert torch.equal(late.user.audio_BTK, before), "an echo that comes after the stretch is not in it"
 
 
 def test_answers_are_kept_and_what_is_missing_is_said(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ import pytest
 
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.measure import conversation_cues, measure
+from avatar_lab.evaluation.measure_pooled import measure_pooled
+from avatar_lab.evaluation.metric.picture import Look
+from avatar_lab.evaluation.metric.voice import Voice
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.observation import Observation
 from avatar_lab.evaluation.rows import Measurement, Status
@@ -42,7 +45,11 @@ def rows_of(judged: Conversation, observation: Observation, **more: object) -> d
 def test_every_described_metric_has_a_row_once_truth_and_user_are_there() -> None:
     judged = conversation(0, "a")
     truth, user = moving(judged, 1), moving(judged, 2)
-    assert set(rows_of(judged, moving(judged, 0), truth=truth, user=user, free=True)) == set(METRICS)
+    own = set(rows_of(judged, moving(judged, 0), truth=truth, user=user, free=True))
+    made, people = {judged.name: moving(judged, 0)}, {judged.name: truth, judged.partner: user}
+    pooled = {row.metric for row in measure_pooled([judged], made, people, layout=LAYOUT, seed=0, free=True)}
+    assert own | pooled == set(METRICS)
+    assert not own & pooled
     without = rows_of(judged, moving(judged, 0))
     assert not any(name.endswith(("ratio", "coupling", "rpcc")) for name in without)
 
@@ -70,6 +77,38 @@ def test_the_truth_scores_as_the_truth() -> None:
     assert drift is not None
     assert seam == pytest.approx(1, abs=0.15)
     assert abs(drift) < 1
+
+
+def test_whose_voice_reactions_are_and_how_pictures_keep() -> None:
+    judged = conversation(0, "a")
+    seconds = judged.seconds
+    person = Voice(f0_R=np.full(round(seconds * 100), 4.0), level_R=np.full(round(seconds * 100), -20.0))
+    fading = np.exp(-0.1 * np.arange(0, seconds, 0.2) / 60)
+    look = Look(luma_P=fading, saturation_P=np.full_like(fading, 0.5), sharpness_P=fading**2)
+    truth = replace(moving(judged, 1), voice=person)
+    events = [event(judged.key, judged.side, EventType.BACKCHANNEL, 10.0, 10.6)]
+    other = replace(truth, events=events, voice=replace(person, f0_R=person.f0_R - 7), look=look)
+    rows = rows_of(judged, other, truth=truth, user=moving(judged, 2))
+    assert rows["reaction_voice_distance"].value == pytest.approx(7)
+    assert rows["luma_drift"].value == pytest.approx(-10, abs=0.1)
+    assert rows["saturation_drift"].value == pytest.approx(0, abs=1e-9)
+    assert rows["sharpness_drift"].value == pytest.approx(-20, abs=0.2)
+    black = rows_of(judged, replace(other, look=None), truth=truth)
+    assert black["luma_drift"].status is Status.UNDEFINED
+
+
+def test_gaze_and_leans() -> None:
+    judged = conversation(0, "a")
+    user_leans = [event(judged.key, judged.user, EventType.LEAN, start, start + 2) for start in (20.0, 35.0, 50.0)]
+    judged = replace(judged, events=[*judged.events, *user_leans])
+    lean_PC = np.zeros((round(judged.seconds * LAYOUT.fps), len(READ_CHANNELS)))
+    for lean in user_leans:
+        lean_PC[round((lean.start + 0.5) * 25) : round((lean.start + 2.0) * 25), READ_CHANNELS.index("lean")] = 0.4
+    away = event(judged.key, judged.side, EventType.GAZE_AWAY, 0.0, 4.0)
+    answering = replace(act("oracle", judged), channels_PC=lean_PC, events=[away])
+    rows = rows_of(judged, answering)
+    assert rows["lean_answer"].value == pytest.approx(0.4, abs=0.05)
+    assert rows["gaze_share_speaking"].value == pytest.approx(0.75)
 
 
 def test_a_frozen_agent_is_undefined_where_it_does_nothing() -> None:

@@ -9,18 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avatar_lab.evaluation.agents import AGENTS, MODEL_AGENTS, Agent
+from avatar_lab.evaluation import runner
+from avatar_lab.evaluation.agents import AGENTS, FREE_AGENTS, MODEL_AGENTS, Agent
 from avatar_lab.evaluation.bars import judge
 from avatar_lab.evaluation.film import write_side_by_side
+from avatar_lab.evaluation.intervention_rows import INTERVENTION_SCHEMA, interventions_df, write_interventions
 from avatar_lab.evaluation.latency import summarise_latency
 from avatar_lab.evaluation.media import Media
+from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.report import Report, gather, response_curves, write_summary
 from avatar_lab.evaluation.report_html import write_html
+from avatar_lab.evaluation.report_parts import interventions
 from avatar_lab.evaluation.responses import curve_bins
 from avatar_lab.evaluation.rows import Provenance, samples_df
-from avatar_lab.evaluation.runner import run_agents
+from avatar_lab.evaluation.runner import ROWS_VERSION, run_agents
 from avatar_lab.evaluation.summary import write_json
-from tests.evaluation.planted import LAYOUT, PlantedStudio
+from tests.evaluation.planted import LAYOUT, PROBABILITY, PlantedStudio
 
 DYADS = 10
 
@@ -35,7 +39,7 @@ def provenance(agent: Agent, config_sha: str = "a") -> Provenance:
         dataset="planted",
         split="test",
         seed=0,
-        condition="scripted",
+        condition=agent.condition,
         code_sha="c",
         config_sha=config_sha,
         device="cpu",
@@ -82,6 +86,7 @@ def report(out: Path) -> Report:
         commit="abc",
         setting="10 planted dyads",
         seed=0,
+        fps=float(LAYOUT.fps),
     )
 
 
@@ -113,7 +118,7 @@ def test_curves_are_of_the_judged_samples_and_rise_after_the_cue(out: Path) -> N
     samples = samples_df(out / "rows")
     first = samples[samples.dyad_id.isin(["d0", "d1"])]
     whole, part = (response_curves(out, rows, AGENTS)["nod_response"] for rows in (samples, first))
-    assert [curve.agent for curve in whole] == [agent for agent in AGENTS if agent != "teacher"]
+    assert [curve.agent for curve in whole] == [agent for agent in AGENTS if agent in PROBABILITY]
     listener, partial = (next(c for c in curves if c.agent == "level2") for curves in (whole, part))
     assert partial.cues_D.sum() < listener.cues_D.sum()
     assert len(partial.cues_D) == 2
@@ -147,7 +152,8 @@ def test_summary_has_the_agreed_format(report: Report, tmp_path: Path) -> None:
             assert row["ci_low"] <= row["value"] <= row["ci_high"]
     pairs = {(row["agent"], row["metric"]) for row in summary["metrics"]}
     required = "lip_sync_correlation lip_sync_lag_ms nod_response backchannel_response smile_response blink_response"
-    assert {(agent, metric) for agent in AGENTS for metric in required.split()} <= pairs
+    agents = "level1 level2 level3 level3_camera_off teacher oracle delayed_oracle yoked frozen"
+    assert {(agent, metric) for agent in agents.split() for metric in required.split()} <= pairs
     assert summary["latency"]["block_p95_ms"] == pytest.approx(50, abs=1)
     assert summary["latency"]["late_blocks"] == 3
     assert not any(isinstance(value, list) for value in summary["latency"].values())
@@ -163,7 +169,7 @@ def test_page_is_complete_and_needs_no_network(report: Report, tmp_path: Path) -
     for agent in AGENTS.values():
         assert agent.title in page
     assert page.count("data:video/mp4;base64,") == 1
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 6
     assert "conversation d0, avatar in the place of a" in page
     assert "jaw 0.970, lean undefined" in page
     assert "NaN" not in page
@@ -181,12 +187,68 @@ def test_equal_media_is_observed_once_and_done_agents_are_skipped(tmp_path: Path
     measure(again, tmp_path, config_sha="b")
     assert len(again.asked) == len(studio.asked)
     after = samples_df(tmp_path / "rows")
-    assert set(after.config_sha) == {"b"}
+    assert set(after.config_sha) == {f"b-{ROWS_VERSION}"}
     (tmp_path / "once").mkdir()
     measure(PlantedStudio(num_dyads=3, films=tmp_path), tmp_path / "once")
     assert (tmp_path / "once" / "rows" / "level2.parquet").read_bytes() == before
 
 
+def test_other_metrics_need_no_new_rollout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure(PlantedStudio(num_dyads=2, films=tmp_path), tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "observations").iterdir()}
+    (tmp_path / "rows" / "oracle.parquet").unlink()
+    monkeypatch.setattr(runner, "ROWS_VERSION", 99)
+    again = PlantedStudio(num_dyads=2, films=tmp_path)
+    measured = measure(again, tmp_path)
+    assert {"oracle", "level2", "frozen"} <= set(measured)
+    assert again.asked == []
+    assert set(samples_df(tmp_path / "rows").config_sha) == {"a-99"}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "observations").iterdir()} == before
+
+
 def test_model_agents_name_existing_levels() -> None:
     assert [agent.name for agent in MODEL_AGENTS] == ["level1", "level2", "level3", "level3_camera_off", "teacher"]
-    assert list(AGENTS)[5:] == ["oracle", "delayed_oracle", "yoked", "frozen"]
+    assert [agent.name for agent in FREE_AGENTS] == ["level2_free", "level3_free"]
+    assert list(AGENTS)[-4:] == ["oracle", "delayed_oracle", "yoked", "frozen"]
+
+
+def test_agents_are_compared_on_equal_dyads(report: Report) -> None:
+    pairs = {(pair.first, pair.second, pair.metric): pair.comparison for pair in report.pairs}
+    smiles, nods = pairs["level2", "level3", "smile_response"], pairs["level1", "level2", "nod_response"]
+    assert smiles.difference.value == pytest.approx(0.8, abs=0.1)
+    assert smiles.improvement.value == 1
+    assert nods.difference.low is not None
+    assert nods.difference.low > 0.4
+    assert not any("teacher" in pair for pair in pairs), "it was not trained"
+
+
+def test_every_metric_is_in_the_page_with_its_reason(report: Report, tmp_path: Path) -> None:
+    assert {(cell.agent, cell.metric) for cell in report.details} == {
+        (agent, metric) for agent in report.agents for metric in METRICS
+    }
+    write_html(report, tmp_path / "index.html", seed=0)
+    page = (tmp_path / "index.html").read_text()
+    assert page.count("<tr><th title=") >= len(METRICS)
+    assert "the script decides when the avatar speaks" in page
+    recorded = next(c for c in report.details if (c.agent, c.metric) == ("oracle", "speaking_share"))
+    assert recorded.estimate.value is not None, "people decided, in the recording"
+
+
+def test_interventions_are_a_table(report: Report, tmp_path: Path) -> None:
+    empty: dict[str, object] = dict.fromkeys(INTERVENTION_SCHEMA.names)
+    asked = {"intervention": "A1", "question": "nod_rate", "expected": "decreases", "status": "ok", "units": 8}
+    rows = [
+        empty
+        | asked
+        | {"agent": "level2", "effect": -2.5, "ci_low": -3.0, "ci_high": -2.0, "passed": True, "gating": True},
+        empty | asked | {"agent": "level3", "effect": 0.125, "passed": False, "gating": True},
+        empty | asked | {"agent": "yoked", "effect": 0.0, "passed": False, "gating": False},
+    ]
+    write_interventions(tmp_path / "interventions.parquet", rows)
+    found = interventions_df(tmp_path / "interventions.parquet")
+    table = interventions(found, report.agents)
+    assert "A1 nod rate<small>decreases" in table
+    assert re.search(r"<td class='pass' [^>]*><b>-2.50</b><small>-3.00", table)
+    assert re.search(r"<td class='fail' [^>]*><b>0.12</b></td>", table)
+    assert re.search(r"<td class='' [^>]*><b>0.00</b></td>", table)
+    assert interventions(None, report.agents) == ""

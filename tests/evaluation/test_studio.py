@@ -73,6 +73,23 @@ def test_scripted_speech_is_spoken_and_level_1_is_silent_elsewhere() -> None:
     assert (made.tokens_BAK[~spoken_BA] == SILENCE_K).all()
 
 
+def test_without_a_script_all_sound_is_the_avatars_own() -> None:
+    batch = random_batch(num_blocks=5)
+    made = {
+        (level, scripted): generate(
+            checkpoint(), batch, level=level, offline=False, silence_K=SILENCE_K, seed=0, scripted=scripted
+        ).tokens_BAK
+        for level in (Level.TALK, Level.LISTEN)
+        for scripted in (True, False)
+    }
+    spoken_BA = batch.script_BE[:, : made[Level.TALK, True].shape[1]]
+    assert spoken_BA.any()
+    script = batch.audio_BEK[:, : spoken_BA.shape[1]][spoken_BA]
+    assert torch.equal(made[Level.LISTEN, True][spoken_BA], script)
+    assert (made[Level.LISTEN, False][spoken_BA] != script).any()
+    assert (made[Level.TALK, False] == SILENCE_K).all(), "who hears nobody has nothing to say"
+
+
 def test_the_teacher_is_sampled_offline() -> None:
     batch = random_batch(num_blocks=5)
     made = generate(checkpoint(), batch, level=Level.SEE, offline=True, silence_K=SILENCE_K, seed=0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from avatar_lab.context import OwnAudio, scripted_context
+from avatar_lab.context import OwnAudio, live_context
 from avatar_lab.layout import Stream
 from avatar_lab.level import Level
 from avatar_lab.objective.conditions import Conditioned, ConditionRates, condition
@@ -76,7 +76,7 @@ def test_own_sound_that_is_not_known_takes_no_part_in_the_loss() -> None:
 
 def test_evaluation_takes_the_same_streams_for_absent() -> None:
     batch = _without(_without(random_batch(), Stream.USER_VIDEO, slice(0, 1)), Stream.USER_AUDIO, slice(5, 6))
-    context = scripted_context(batch, LAYOUT, Level.SEE, silence_K=SILENCE_K)
+    context = live_context(batch, LAYOUT, Level.SEE, silence_K=SILENCE_K)
     assert context.user.sees_BS[0].tolist() == [False, True, True, True, True, True]
     assert context.user.hears_BS[0].tolist() == [True] * 5 + [False]
     outside_BE = ~batch.script_BE[:, 5 * LAYOUT.audio_per_block :]

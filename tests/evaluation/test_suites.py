@@ -1,0 +1,47 @@
+"""Every suite composes into an evaluation whose agents and interventions exist, in folders of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from avatar_lab.config import compose_more, known_keys
+from avatar_lab.evaluate_config import EvaluateConfig
+from avatar_lab.evaluation.agents import AGENTS, ModelAgent
+from avatar_lab.evaluation.intervene import INTERVENTIONS
+from avatar_lab.evaluation.runner import TRUTH
+
+SUITES = sorted(path.stem for path in (Path(__file__).parents[2] / "configs" / "suite").glob("*.yaml"))
+
+
+def composed(*overrides: str) -> EvaluateConfig:
+    return EvaluateConfig.of(known_keys(compose_more("evaluate", list(overrides)), EvaluateConfig, "an evaluation"))
+
+
+def test_there_are_suites() -> None:
+    assert SUITES == ["full", "listening", "quick"]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_suite_is_an_evaluation_in_its_own_folder(suite: str) -> None:
+    config, usual = composed(f"suite={suite}", "root=runs"), composed("root=runs")
+    assert config.out == f"runs/evaluation_{suite}"
+    assert config.report == f"runs/report_{suite}"
+    assert config.out != usual.out
+    assert TRUTH in config.agents
+    assert {"yoked", "frozen", "delayed_oracle"} <= set(config.agents)
+    text = (Path(__file__).parents[2] / "configs" / "suite" / f"{suite}.yaml").read_text()
+    assert f"suite={suite}" in text, "its header gives the command"
+
+
+def test_the_full_suite_asks_everything_of_everybody() -> None:
+    config = composed("suite=full")
+    assert set(config.agents) == set(AGENTS)
+    assert set(config.interventions) == set(INTERVENTIONS)
+
+
+def test_listening_is_without_a_script() -> None:
+    models = [agent for name in composed("suite=listening").agents if isinstance(agent := AGENTS[name], ModelAgent)]
+    assert models
+    assert not any(agent.scripted for agent in models)
