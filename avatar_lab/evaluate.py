@@ -187,6 +187,7 @@ def _intervene(config: EvaluateConfig, studio: Studio, data: DyadData) -> None:
             out=Path(config.out),
             num_dyads=config.intervention_dyads,
             batch_size=config.batch_size,
+            workers=config.workers,
             config_sha=lambda name: f"{provenance(config, data, AGENTS[name]).config_sha}-{INTERVENTIONS_VERSION}",
             progress=progress.update,
         )

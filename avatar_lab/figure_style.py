@@ -38,11 +38,11 @@ def as_svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def axes_in_rows(count: int, *, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` axes in rows of ``height`` inches."""
+def axes_in_rows(count: int, *, columns: int, height: float, width: float = 10.0) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` axes in rows of ``height`` inches; its text grows on the page as ``width`` shrinks."""
     columns = min(columns, max(count, 1))
     rows = max(1, -(-count // columns))
-    figure = Figure(figsize=(10, height * rows), layout="constrained")
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
     axes = list(np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel())
     for spare in axes[count:]:
         spare.set_visible(False)

@@ -13,6 +13,7 @@ from avatar_lab.evaluation.agents import AGENTS, ModelAgent
 from avatar_lab.evaluation.answers import Answer, answer, exact, same_to_the_bit
 from avatar_lab.evaluation.arms import ModelArms
 from avatar_lab.evaluation.conversation import Conversation, recorded_batch
+from avatar_lab.evaluation.crew import crew
 from avatar_lab.evaluation.exact_checks import (
     Check,
     fallback,
@@ -228,6 +229,7 @@ def run_interventions(
     out: Path,
     num_dyads: int | None,
     batch_size: int,
+    workers: int,
     config_sha: Callable[[str], str],
     progress: Callable[[str, int, int], None],
 ) -> list[dict[str, Any]]:
@@ -235,33 +237,57 @@ def run_interventions(
 
     Args:
         num_dyads: ask about the first so many dyads only; ``None``: all.
+        workers: processes.
         config_sha: of an agent; equal ones mean that stored answers still hold.
     """
-    count = None if num_dyads is None else num_dyads * len(SIDES)
-    asker = Interviewer(studio=studio, conversations=studio.conversations[:count], batch_size=batch_size)
+    count = len(studio.conversations if num_dyads is None else studio.conversations[: num_dyads * len(SIDES)])
+    sha = {agent: f"{config_sha(agent)}-{count}" for agent in agents}
+    found: dict[tuple[str, str], list[Answer]] = {}
+    missing: list[tuple[str, str, int, int]] = []
+    for agent in agents:
+        for intervention in interventions:
+            stored = read_answers(_answers_path(out, agent, intervention), sha[agent])
+            if stored is None:
+                missing.append((agent, intervention, count, batch_size))
+            else:
+                found[agent, intervention] = stored
+    unavailable: dict[tuple[str, str], str] = {}
+    with crew(studio, min(workers, len(missing))) as hands:
+        progress("interventions", len(found), len(found) + len(missing))
+        for (agent, intervention, _, _), answers in hands.each(_ask, missing):
+            if isinstance(answers, str):
+                log.warning("%s of %s is unavailable: %s", intervention, agent, answers)
+                unavailable[agent, intervention] = answers
+            else:
+                write_answers(_answers_path(out, agent, intervention), answers, sha[agent])
+                found[agent, intervention] = answers
+            progress("interventions", len(found) + len(unavailable), len(agents) * len(interventions))
     rows: list[dict[str, Any]] = []
     for agent in agents:
-        sha = f"{config_sha(agent)}-{len(asker.conversations)}"
-        answers: list[Answer] = []
-        for number, intervention in enumerate(interventions):
-            progress(f"{agent} asked", number, len(interventions))
-            path = out / "interventions" / f"{agent}.{intervention}.json"
-            stored = read_answers(path, sha)
-            if stored is None:
-                try:
-                    stored = asker.ask(agent, intervention)
-                except Unavailable as error:
-                    log.warning("%s of %s is unavailable: %s", intervention, agent, error)
-                    rows.append(unavailable_row(agent, intervention, str(error), run_id=out.name, config_sha=sha))
-                    continue
-                write_answers(path, stored, sha)
-            answers += stored
-        progress(f"{agent} asked", len(interventions), len(interventions))
-        rows += rows_of_agent(agent, answers, run_id=out.name, config_sha=sha)
+        answers_of = [answer for name in interventions for answer in found.get((agent, name), [])]
+        rows += rows_of_agent(agent, answers_of, run_id=out.name, config_sha=sha[agent])
+        for name in interventions:
+            if (agent, name) in unavailable:
+                reason = unavailable[agent, name]
+                rows.append(unavailable_row(agent, name, reason, run_id=out.name, config_sha=sha[agent]))
     mark_gating(rows)
     write_interventions(out / "interventions.parquet", rows)
     write_json(out / "interventions.json", rows)
     return rows
+
+
+def _answers_path(out: Path, agent: str, intervention: str) -> Path:
+    return out / "interventions" / f"{agent}.{intervention}.json"
+
+
+def _ask(studio: Studio, task: tuple[str, str, int, int]) -> list[Answer] | str:
+    """Answers of one agent about one intervention, or why there are none."""
+    agent, intervention, count, batch_size = task
+    asker = Interviewer(studio=studio, conversations=studio.conversations[:count], batch_size=batch_size)
+    try:
+        return asker.ask(agent, intervention)
+    except Unavailable as error:
+        return str(error)
 
 
 def log_rows(rows: Sequence[dict[str, Any]]) -> None:

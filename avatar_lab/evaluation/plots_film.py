@@ -21,7 +21,7 @@ _LANES = (("user", 1.0), ("avatar", -1.0))
 def strip_figure(user: Observation, avatar: Observation, *, fps: float, seconds: float) -> str:
     """Envelopes of the first ``seconds``, the user's above and the avatar's below, with marks where events begin."""
     with mpl.rc_context(STYLE):
-        figure, (ax,) = axes_in_rows(1, columns=1, height=1.9)
+        figure, (ax,) = axes_in_rows(1, columns=1, height=1.35, width=4.6)
         frames = round(seconds * fps)
         for seen, (_, middle) in zip((user, avatar), _LANES, strict=True):
             envelope_P = seen.envelope_P[:frames]
@@ -35,7 +35,7 @@ def strip_figure(user: Observation, avatar: Observation, *, fps: float, seconds:
                     np.full(len(starts), middle + 0.72),
                     marker,
                     color=colour,
-                    ms=7,
+                    ms=4,
                     label=label,
                 )
         ax.set_yticks([middle for _, middle in _LANES], [name for name, _ in _LANES])

@@ -9,21 +9,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import torch
 
-from avatar_lab.allocator import keep_freed_memory
 from avatar_lab.data.schema import SIDES
 from avatar_lab.evaluation.agents import SCRIPTED, Agent, ModelAgent
 from avatar_lab.evaluation.archive import read_observations, write_observations
 from avatar_lab.evaluation.conversation import Conversation
+from avatar_lab.evaluation.crew import Crew, crew
 from avatar_lab.evaluation.cues import CueTimes
 from avatar_lab.evaluation.measure import conversation_cues, measure
 from avatar_lab.evaluation.measure_pooled import measure_pooled
@@ -33,7 +29,6 @@ from avatar_lab.evaluation.references import Unavailable
 from avatar_lab.evaluation.rows import Measurement, Provenance, Status, write_rows
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.evaluation.summary import write_json
-from avatar_lab.lifetime import die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +67,7 @@ def run_agents(
     seconds = {}
     seen: dict[str, Observation] = {}
     truth: dict[str, Observation] = {}
-    with _performers(studio, workers) as pool:
+    with crew(studio, workers) as workers_of:
 
         def observe(name: str) -> dict[str, Observation]:
             """What an agent does, by name of sample: from the archive where it is kept."""
@@ -83,7 +78,7 @@ def run_agents(
                 return kept
             judged = conversations_of(agent, studio, offline_dyads)
             size = min(batch_size, math.ceil(len(judged) / max(workers, 1)))  # work for every worker
-            made = _observe_all(pool, name, len(judged), size, progress, seen)
+            made = _observe_all(workers_of, name, len(judged), size, progress, seen)
             found = {conversation.name: one for conversation, one in zip(judged, made, strict=True)}
             write_observations(out, name, found, sha)
             return found
@@ -165,7 +160,7 @@ def _unavailable(reason: str) -> list[Measurement]:
 
 
 def _observe_all(
-    pool: _Pool,
+    crew: Crew,
     name: str,
     total: int,
     batch_size: int,
@@ -173,10 +168,11 @@ def _observe_all(
     seen: dict[str, Observation],
 ) -> list[Observation]:
     """Observations of one agent in the first ``total`` conversations; ``seen`` (by digest of the media) grows."""
-    tasks = [range(start, min(start + batch_size, total)) for start in range(0, total, batch_size)]
+    known = frozenset(seen)
+    tasks = [(name, range(start, min(start + batch_size, total)), known) for start in range(0, total, batch_size)]
     found: dict[int, Observation] = {}
     progress(name, 0, total)
-    for numbers, results in pool(name, tasks, frozenset(seen)):
+    for (_, numbers, _), results in crew.each(_perform, tasks):
         for number, (digest, observation) in zip(numbers, results, strict=True):
             if observation is not None:
                 seen[digest] = observation
@@ -185,46 +181,6 @@ def _observe_all(
     return [found[number] for number in range(total)]
 
 
-_Results = list[tuple[str, Observation | None]]
-_Pool = Callable[[str, Sequence[range], frozenset[str]], Iterator[tuple[range, _Results]]]
-_studio: Studio | None = None
-
-
-@contextmanager
-def _performers(studio: Studio, workers: int) -> Iterator[_Pool]:
-    """Runs an agent's tasks here, or in ``workers`` processes with one thread each."""
-    if workers <= 1:
-
-        def here(name: str, tasks: Sequence[range], known: frozenset[str]) -> Iterator[tuple[range, _Results]]:
-            for numbers in tasks:
-                yield numbers, studio.perform(studio.agents[name], numbers, known)
-
-        yield here
-        return
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(studio,)
-    ) as executor:
-
-        def there(name: str, tasks: Sequence[range], known: frozenset[str]) -> Iterator[tuple[range, _Results]]:
-            futures = {executor.submit(_perform, name, numbers, known): numbers for numbers in tasks}
-            try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
-            finally:
-                for future in futures:
-                    future.cancel()
-
-        yield there
-
-
-def _start_worker(studio: Studio) -> None:
-    global _studio
-    die_with_parent()
-    keep_freed_memory()
-    torch.set_num_threads(1)
-    _studio = studio
-
-
-def _perform(name: str, numbers: range, known: frozenset[str]) -> _Results:
-    assert _studio is not None
-    return _studio.perform(_studio.agents[name], numbers, known)
+def _perform(studio: Studio, task: tuple[str, range, frozenset[str]]) -> list[tuple[str, Observation | None]]:
+    name, numbers, known = task
+    return studio.perform(studio.agents[name], numbers, known)

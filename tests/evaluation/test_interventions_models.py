@@ -225,6 +225,7 @@ def test_answers_are_kept_and_what_is_missing_is_said(tmp_path: Path) -> None:
             out=tmp_path,
             num_dyads=1,
             batch_size=2,
+            workers=1,
             config_sha=lambda agent: sha,
             progress=lambda agent, done, total: None,
         )
