@@ -162,8 +162,7 @@ def load_checkpoint(
     """
     header, tensors = _read(Path(path))
     try:
-        card = Card(**header["card"] | {"sampler": Sampler(**header["card"]["sampler"])})
-        card = replace(card, lineage=tuple(card.lineage))
+        card = _card_of(header)
         model = _model_of(header, tensors)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:  # what a header may lack, or tensors differ in
         raise ValueError(f"{path} does not fit its own header ({error!r}): copy or train it again") from error
@@ -176,6 +175,24 @@ def load_checkpoint(
                 "with, or train again on data encoded with the new one"
             )
     return Checkpoint(model=model.eval(), card=card)
+
+
+def read_card(path: Path) -> Card:
+    """What a checkpoint says of itself, without reading its tensors.
+
+    Raises:
+        ValueError: the file is missing, damaged or of another format.
+    """
+    header, _ = _read(Path(path), tensors=False)
+    try:
+        return _card_of(header)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} has a damaged card ({error!r}): copy or train it again") from error
+
+
+def _card_of(header: dict[str, Any]) -> Card:
+    card = Card(**header["card"] | {"sampler": Sampler(**header["card"]["sampler"])})
+    return replace(card, lineage=tuple(card.lineage))
 
 
 def _model_of(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> AvatarModel:
@@ -207,13 +224,14 @@ def _model_of(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Avata
     return model
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and, where they are wanted, tensors."""
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {path}: train the stage that makes it first, or correct the path")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            found = {name: file.get_tensor(name) for name in file.keys() if tensors}  # noqa: SIM118 (not a mapping)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}): copy or train it again") from error
     try:
@@ -222,7 +240,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise ValueError(f"{path} has a damaged header ({error}): copy or train it again") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"{path} is not an avatar_lab checkpoint of format {FORMAT}: train it again with this version")
-    return header, tensors
+    return header, found
 
 
 def at_level(model: AvatarModel, level: Level) -> AvatarModel:

@@ -37,7 +37,7 @@ FLOORS = (
             "runs",
             "doctor",
         ),
-        *("dry_run", "run_folder", "inspect_sample", "gate"),
+        *("dry_run", "run_folder", "run_table", "inspect_sample", "gate"),
     },
 )
 """Packages and modules of ``avatar_lab`` from the ground up; a floor imports its own and lower ones. The packages of
