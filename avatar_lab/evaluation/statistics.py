@@ -9,8 +9,9 @@ Resampling is a matrix of multinomial weights, so a statistic that is built from
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ Statistic = Callable[[Array], Array]
 
 RESAMPLES = 10_000
 CHUNK = 2_000
+KEPT_NUMBERS = 2_000_000
+"""Draws of up to so many numbers (16 MB) stay in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +89,26 @@ def bootstrap(
 
 def resample(statistic: Statistic, num_dyads: int, *, seed: int, resamples: int = RESAMPLES) -> Array:
     """The bootstrap distribution itself, (R,). Equal seeds draw equal dyads, so two agents can be compared paired."""
+    few = num_dyads * resamples <= KEPT_NUMBERS
+    draws = _kept_draws(num_dyads, seed, resamples) if few else _draws(num_dyads, seed, resamples)
+    return np.concatenate([statistic(draws_RD) for draws_RD in draws])
+
+
+def _draws(num_dyads: int, seed: int, resamples: int) -> Iterator[Array]:
+    """How often each dyad counts in each resample, in pieces (R, D)."""
     rng = np.random.default_rng(seed)
     share_D = np.full(num_dyads, 1 / num_dyads)
-    parts = []
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
-        parts.append(statistic(rng.multinomial(num_dyads, share_D, size=size).astype(np.float64)))
-    return np.concatenate(parts)
+        draws_RD = rng.multinomial(num_dyads, share_D, size=size).astype(np.float64)
+        draws_RD.setflags(write=False)
+        yield draws_RD
+
+
+@lru_cache(maxsize=4)
+def _kept_draws(num_dyads: int, seed: int, resamples: int) -> tuple[Array, ...]:
+    """The same, kept for the next metric: drawing takes ten times as long as a statistic of what was drawn."""
+    return tuple(_draws(num_dyads, seed, resamples))
 
 
 def _ratio(numerator_R: Array, denominator_R: Array) -> Array:
