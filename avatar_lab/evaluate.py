@@ -16,6 +16,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from avatar_lab.checkpoint import read_card
 from avatar_lab.config import CONFIG_MODULE, build_layout, run_task
 from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
@@ -36,6 +37,7 @@ from avatar_lab.evaluation.report import gather, write_summary
 from avatar_lab.evaluation.report_html import write_html
 from avatar_lab.evaluation.rows import Provenance
 from avatar_lab.evaluation.runner import run_agents
+from avatar_lab.evaluation.sources import Source, write_sources
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.evaluation.summary import write_json
 from avatar_lab.perception.pixel_reader import PixelReader
@@ -73,10 +75,11 @@ def measure_agents(config: EvaluateConfig) -> tuple[Studio, DyadData]:
     if config.inputs is not None:
         studio.write_inputs(Path(config.inputs))
         log.info("inputs of %d samples for other systems: %s", len(studio.conversations), config.inputs)
+    names = [*config.agents, *config.compare, *config.media]
     with ShowAgents() as progress:
         run_agents(
             studio,
-            [*config.agents, *config.compare, *config.media],
+            names,
             out=Path(config.out),
             provenance=partial(provenance, config, data),
             batch_size=config.batch_size,
@@ -84,6 +87,7 @@ def measure_agents(config: EvaluateConfig) -> tuple[Studio, DyadData]:
             workers=config.workers,
             progress=progress.update,
         )
+    write_sources(Path(config.out), {name: source(config, data, studio.agents[name]) for name in names})
     return studio, data
 
 
@@ -169,6 +173,19 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenan
         code_sha=commit(),
         config_sha=sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16],
         device="cpu",
+    )
+
+
+def source(config: EvaluateConfig, data: DyadData, agent: Agent) -> Source:
+    """What the rows of an agent are made from."""
+    path = agent.path(Path(config.checkpoints)) if isinstance(agent, ModelAgent) else None
+    card = read_card(path) if path is not None and path.is_file() else None
+    return Source(
+        config_sha=provenance(config, data, agent).config_sha,
+        data_sha=data.info.content_hash,
+        checkpoint_sha=file_sha256(path) if path is not None and card is not None else None,
+        lineage=None if card is None else card.lineage,
+        commit=None if card is None else card.commit,
     )
 
 

@@ -30,12 +30,22 @@ STYLE: Any = {
 """For ``matplotlib.rc_context``."""
 
 
-def as_svg(figure: Figure) -> str:
+class Svg(str):
+    """An SVG element: text in a page, a picture at the end of a notebook's cell."""
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"<Svg, {len(self):,} characters>"
+
+
+def as_svg(figure: Figure) -> Svg:
     """SVG element without the XML prologue, without a date, scaling with the page."""
     buffer = io.StringIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return Svg(text[text.index("<svg") :])
 
 
 def axes_in_rows(count: int, *, columns: int, height: float, width: float = 10.0) -> tuple[Figure, list[Axes]]:

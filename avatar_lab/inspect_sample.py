@@ -18,25 +18,19 @@ from typing import Any
 import av
 import hydra
 import numpy as np
-import pyarrow as pa
-import torch
 from omegaconf import DictConfig
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
-from avatar_lab.config import CONFIG_MODULE, known_keys, run_task
-from avatar_lab.construct import build, nearest
+from avatar_lab.config import CONFIG_MODULE, compose_more, known_keys, run_task
+from avatar_lab.construct import build
 from avatar_lab.data.schema import FEATURES_MEMBER, SIDES, DatasetInfo, Interaction, forms_of
 from avatar_lab.data.shards import ShardReader
-from avatar_lab.evaluation.event_lane import EventLane, Span, rows_of
+from avatar_lab.evaluation.event_lane import EventLane
 from avatar_lab.evaluation.film import enlarge, enlarged_size, side_by_side, write_film
-from avatar_lab.evaluation.media import Media, decode
-from avatar_lab.event_types import EventType, from_table
-from avatar_lab.events.segments import runs
+from avatar_lab.evaluation.media import Media
+from avatar_lab.evaluation.playback import choose, end_of, lanes, play
 
 log = logging.getLogger(__name__)
-
-GREY = 96
-"""Of people without a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,33 +62,30 @@ def run(config: InspectConfig) -> None:
         for line in listing(reader):
             log.info("%s", line)
         return
-    if config.sample not in reader.rows:
-        raise ValueError(
-            f"{config.shards} has no sample {config.sample!r}{nearest(config.sample, list(reader.rows))}; leave out "
-            "sample= to see all"
-        )
-    if config.side not in SIDES:
-        raise ValueError(f"side={config.side} must be one of {list(SIDES)}")
+    interaction, user = choose(reader, config.sample, config.side)
     for line in brought(reader, config.sample):
         log.info("%s", line)
-    codecs = build(config.codec)
-    audio_codec, video_codec = codecs["audio_codec"], codecs["video_codec"]
+    audio_codec, video_codec = _codecs(config)
     reader.info.check_codecs(
         audio_fingerprint=audio_codec.spec.fingerprint, video_fingerprint=video_codec.spec.fingerprint
     )
-    interaction = reader.interaction(config.sample)
-    user = next(side for side in SIDES if side != config.side)
-    end = min(config.start + config.seconds, interaction.meta.seconds)
-    if end <= config.start:
-        raise ValueError(
-            f"start={config.start:g} lies behind the end of {config.sample}, {interaction.meta.seconds:.1f} s"
-        )
+    end = end_of(interaction, start=config.start, seconds=config.seconds)
     people = [
         play(interaction, side, reader.info, audio_codec, video_codec, start=config.start, end=end, seen=side == user)
         for side in (config.side, user)
     ]
     film(Path(config.out), people, interaction, reader.info, agent=config.side, user=user, start=config.start)
     log.info("%s: %s, %.1f to %.1f s, agent %s", config.out, config.sample, config.start, end, config.side)
+
+
+def open_codecs(name: str) -> tuple[AudioCodec, VideoCodec]:
+    """Codecs of ``configs/codec/<name>.yaml``, for notebooks."""
+    return _codecs(InspectConfig.from_node(compose_more("inspect", [f"codec={name}", "shards=unused"])))
+
+
+def _codecs(config: InspectConfig) -> tuple[AudioCodec, VideoCodec]:
+    codecs = build(config.codec)
+    return codecs["audio_codec"], codecs["video_codec"]
 
 
 def listing(reader: ShardReader) -> Iterator[str]:
@@ -119,47 +110,6 @@ def brought(reader: ShardReader, key: str) -> Iterator[str]:
             yield f"{side}: {form}, {rate}, {span}, {missing:.1%} NaN"
 
 
-@torch.inference_mode()
-def play(
-    interaction: Interaction,
-    side: str,
-    info: DatasetInfo,
-    audio_codec: AudioCodec,
-    video_codec: VideoCodec,
-    *,
-    start: float,
-    end: float,
-    seen: bool,
-) -> Media:
-    """Media of one person from ``start`` to ``end`` seconds; ``seen``: as the partner's camera delivers them.
-
-    The decoders start a little earlier, so that they have run in.
-    """
-    arrays = interaction.sides[side]
-    fps, latent_rate = Fraction(info.fps), Fraction(info.fps) / info.frames_per_latent
-    audio_rate = Fraction(info.audio_rate)
-    first = max(0, int(start * latent_rate) - video_codec.spec.warm_latents)
-    early = float(first / latent_rate)
-    first_token = int(early * audio_rate)
-    tokens_AK = torch.from_numpy(arrays.audio_tokens[first_token : round(end * audio_rate)].astype(np.int64))
-    stored = arrays.user_features.reshape(-1, *info.latent_shape) if seen else arrays.avatar_latents
-    latents_FHWC = torch.from_numpy(stored[first : round(end * latent_rate)]).float()
-    num_frames = round((end - start) * fps)
-    if not len(latents_FHWC):
-        audio_BS, _ = audio_codec.decode(tokens_AK[None])
-        grey = (num_frames, video_codec.spec.frame_height, video_codec.spec.frame_width, 3)
-        media = Media(video_PHWC=np.full(grey, GREY, np.uint8), audio_S=audio_BS[0].float().numpy())
-        skipped_frames = 0
-    else:
-        media = decode(tokens_AK, latents_FHWC, audio_codec=audio_codec, video_codec=video_codec)
-        skipped_frames = round((start - early) * fps)
-    skipped = round(start * info.sample_rate) - round(first_token / audio_rate * info.sample_rate)
-    return Media(
-        video_PHWC=media.video_PHWC[skipped_frames : skipped_frames + num_frames],
-        audio_S=media.audio_S[skipped : skipped + round((end - start) * info.sample_rate)],
-    )
-
-
 def film(
     path: Path,
     people: Sequence[Media],
@@ -178,11 +128,7 @@ def film(
     height, width = enlarged_size(pictures_PHWC.shape[1], pictures_PHWC.shape[2])
     names = interaction.meta.participants
     lane = EventLane(
-        rows=rows_of(
-            _masks(interaction, info, (agent, user)),
-            _events(interaction.events, (agent, user)),
-            _events(interaction.given_events, (agent, user)),
-        ),
+        rows=lanes(interaction, info, agent=agent, user=user),
         width=width,
         title=f"{interaction.key}: {names[agent]} | {names[user]}",
     )
@@ -203,35 +149,6 @@ def film(
         height=height + lane.height,
         width=width,
     )
-
-
-def _masks(
-    interaction: Interaction, info: DatasetInfo, sides: tuple[str, str]
-) -> dict[str, tuple[Sequence[Span], Sequence[Span]]]:
-    """Stretches of the stored masks; of the validity masks, those that no loss sees."""
-    token, latent = float(1 / Fraction(info.audio_rate)), float(info.frames_per_latent / Fraction(info.fps))
-
-    def spans(name: str, period: float, *, of: bool) -> tuple[Sequence[Span], Sequence[Span]]:
-        pair = [runs(getattr(interaction.sides[side], name) == of) * period for side in sides]
-        return [tuple(span) for span in pair[0].tolist()], [tuple(span) for span in pair[1].tolist()]
-
-    masks = {"voice": spans("sound", token, of=True), "script": spans("script", token, of=True)}
-    invalid = {"no sound": spans("audio_valid", token, of=False), "no picture": spans("video_valid", latent, of=False)}
-    return masks | {name: pair for name, pair in invalid.items() if any(map(len, pair))}
-
-
-def _events(table: pa.Table | None, sides: tuple[str, str]) -> dict[str, tuple[list[Span], list[Span]]]:
-    """Spans by kind in the order of ``EventType``; IPUs are the voice of the masks."""
-    found: dict[str, tuple[list[Span], list[Span]]] = {}
-    events = [] if table is None else from_table(table)
-    for kind in EventType:
-        spans: tuple[list[Span], list[Span]] = ([], [])
-        for event in events:
-            if event.type is kind is not EventType.IPU:
-                spans[sides.index(event.side)].append((event.start, event.end))
-        if any(spans):
-            found[str(kind)] = spans
-    return found
 
 
 @hydra.main(version_base="1.3", config_path=f"pkg://{CONFIG_MODULE}", config_name="inspect")

@@ -154,7 +154,8 @@ REFERENCE_AGENTS = (
 Agent = ModelAgent | MediaAgent | ReferenceAgent
 AGENTS: dict[str, Agent] = {agent.name: agent for agent in (*MODEL_AGENTS, *FREE_AGENTS, *REFERENCE_AGENTS)}
 """Those that every evaluation knows."""
-_COLOURS = ("#2f855a", "#8f5aa8", "#c06c2b", "#3b6fb5", "#9a3b5d", "#5a7d2a")
+FURTHER_COLOURS = ("#2f855a", "#8f5aa8", "#c06c2b", "#3b6fb5", "#9a3b5d", "#5a7d2a")
+"""Of agents that only one evaluation knows."""
 
 
 def cast(compare: Mapping[str, str], media: Mapping[str, str]) -> dict[str, Agent]:
@@ -167,7 +168,7 @@ def cast(compare: Mapping[str, str], media: Mapping[str, str]) -> dict[str, Agen
     Raises:
         ValueError: a name is taken or cannot name a file, or a checkpoint cannot be read.
     """
-    colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate([*compare, *media])}
+    colours = {name: FURTHER_COLOURS[place % len(FURTHER_COLOURS)] for place, name in enumerate([*compare, *media])}
     for name in colours:
         if name in AGENTS or (name in compare and name in media):
             raise ValueError(f"there is an agent {name!r} already: choose another name")

@@ -45,21 +45,21 @@ def estimate_metric(samples: pd.DataFrame, *, agent: str, metric: str, seed: int
     rows = samples[samples.agent == agent]
     response = next((response for response in RESPONSES if response.metric == metric), None)
     if response is None:
-        means = _usable(rows, metric).groupby("dyad_id").value.mean()
+        means = usable(rows, metric).groupby("dyad_id").value.mean()
         statistic, dyads, n = mean_of(means.to_numpy(np.float64)), len(means), len(means)
     else:
-        statistic, dyads, n = _contrast(rows, response.name)
+        statistic, dyads, n = contrast(rows, response.name)
     estimate = cluster_bootstrap(statistic, dyads, seed=seed)
     reasons = rows[(rows.metric == metric) & rows.reason.notna()].reason
     reason = None if estimate.defined else (reasons.iloc[0] if len(reasons) else "no rows")
     return AgentMetric(agent=agent, metric=metric, estimate=estimate, n=n, reason=reason)
 
 
-def _contrast(rows: pd.DataFrame, name: str) -> tuple[Statistic, int, int]:
-    """Pooled difference of rates, number of dyads and of cues."""
+def contrast(rows: pd.DataFrame, name: str) -> tuple[Statistic, int, int]:
+    """Pooled difference of rates of one agent's rows, with dyads in sorted order; number of dyads and of cues."""
     parts = {}
     for part in (f"{name}_after_cue", f"{name}_without_cue"):
-        used = _usable(rows, part)
+        used = usable(rows, part)
         parts[part] = (used.value * used.n).groupby(used.dyad_id).sum(), used.n.groupby(used.dyad_id).sum()
     (hits, cues), (control_hits, controls) = parts.values()
     dyads = cues.index.union(controls.index)
@@ -71,5 +71,6 @@ def _contrast(rows: pd.DataFrame, name: str) -> tuple[Statistic, int, int]:
     return statistic, len(dyads), int(cues.sum())
 
 
-def _usable(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+def usable(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Rows of a metric that hold a number."""
     return rows[(rows.metric == metric) & (rows.status == Status.OK)]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -79,29 +80,37 @@ class EventLane:
                     1 - (TOP_PIXELS + BOTTOM_PIXELS) / self.height,
                 )
             )
-            for number, row in enumerate(self.rows):
-                axes.axhline(number, color="#dddddd", linewidth=0.5, zorder=0)
-                for person, colour in enumerate(COLOURS):
-                    band = (number - 0.42 + 0.44 * person, 0.4)
-                    axes.broken_barh(_bars(row.spans[person]), band, facecolors=colour, linewidth=0)
-                    outline = _bars(row.outlined[person])
-                    axes.broken_barh(outline, band, facecolors="none", edgecolors=colour, linewidth=0.8)
+            draw_rows(axes, self.rows)
             axes.set_xlim(start, start + PAGE_SECONDS)
-            axes.set_ylim(len(self.rows) - 0.5, -0.5)
-            axes.set_yticks(range(len(self.rows)), [row.name.replace("_", " ") for row in self.rows])
             axes.set_xticks(np.arange(start, start + PAGE_SECONDS + 1, 1.0))
             axes.tick_params(length=2, pad=2)
             figure.text(6 / self.width, 1 - 16 / self.height, self.title, fontsize=8, color="#444444")
             figure.legend(
-                handles=[
-                    *(Patch(color=colour, label=name) for colour, name in zip(COLOURS, ("agent", "user"), strict=True)),
-                    Patch(facecolor="none", edgecolor="#444444", label="by the source"),
-                ],
+                handles=legend_handles(),
                 loc="upper left", bbox_to_anchor=(LEFT_PIXELS / self.width, 1 - 19 / self.height), ncols=3,
                 borderpad=0.2, borderaxespad=0.0, handlelength=1.0, columnspacing=1.0,
             )  # fmt: skip
             canvas.draw()
             return np.asarray(canvas.buffer_rgba())[: self.height, : self.width, :3].copy()
+
+
+def draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
+    """Rows from the top down, the agent's spans above the user's in each."""
+    for number, row in enumerate(rows):
+        axes.axhline(number, color="#dddddd", linewidth=0.5, zorder=0)
+        for person, colour in enumerate(COLOURS):
+            band = (number - 0.42 + 0.44 * person, 0.4)
+            axes.broken_barh(_bars(row.spans[person]), band, facecolors=colour, linewidth=0)
+            outline = _bars(row.outlined[person])
+            axes.broken_barh(outline, band, facecolors="none", edgecolors=colour, linewidth=0.8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [row.name.replace("_", " ") for row in rows])
+
+
+def legend_handles() -> list[Patch]:
+    """Who is which colour, and what an outline means."""
+    people = [Patch(color=colour, label=name) for colour, name in zip(COLOURS, ("agent", "user"), strict=True)]
+    return [*people, Patch(facecolor="none", edgecolor="#444444", label="by the source")]
 
 
 def _bars(spans: Sequence[Span]) -> list[Span]:

@@ -19,6 +19,8 @@ from avatar_lab.layout import MAX_REACTION_SECONDS
 
 BAND_RESAMPLES = 1000
 MAX_CURVE_POINTS = 400
+LINES = {"delayed_oracle": "--", "yoked": ":", "frozen": ":", "level3_camera_off": "--"}
+"""Of agents that would hide another one, or are only there to be compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,29 +90,32 @@ def response_figure(panels: Mapping[str, Sequence[ResponseCurve]], agents: Mappi
     """
     with mpl.rc_context(STYLE):
         figure, axes = axes_in_rows(len(panels), columns=2, height=2.5)
-        middle_N = curve_bins() + CURVE_BIN / 2
         for ax, (title, curves) in zip(axes, panels.items(), strict=True):
-            ax.axvspan(*WINDOW, color="#f3efe2", lw=0)
-            ax.axvline(0, color="#999999", lw=0.8)
-            ax.axhline(0, color="#cccccc", lw=0.8)
+            draw_window(ax)
             for curve in curves:
-                agent = agents[curve.agent]
-                reference = isinstance(agent, ReferenceAgent)
-                if not reference and not (isinstance(agent, ModelAgent) and agent.offline):
-                    ax.fill_between(middle_N, *curve.band(seed), color=agent.colour, alpha=0.12, lw=0)
-                ax.plot(
-                    middle_N,
-                    curve.excess(),
-                    color=agent.colour,
-                    lw=1.1 if reference else 1.8,
-                    ls={"delayed_oracle": "--", "yoked": ":", "frozen": ":"}.get(curve.agent, "-"),
-                    label=agent.title,
-                )
+                draw_curve(ax, curve, agents[curve.agent], seed=seed)
             ax.set_title(title)
             ax.set_xlabel("seconds since the user's cue")
             ax.set_ylabel("excess onsets per second")
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=7)
         return as_svg(figure)
+
+
+def draw_window(ax: Axes) -> None:
+    """The cue, and the window in which an answer to it counts."""
+    ax.axvspan(*WINDOW, color="#f3efe2", lw=0)
+    ax.axvline(0, color="#999999", lw=0.8)
+    ax.axhline(0, color="#cccccc", lw=0.8)
+
+
+def draw_curve(ax: Axes, curve: ResponseCurve, agent: Agent, *, seed: int) -> None:
+    """Excess rate of one agent, with its band if it is a streaming model."""
+    middle_N = curve_bins() + CURVE_BIN / 2
+    reference = isinstance(agent, ReferenceAgent)
+    line = LINES.get(curve.agent, "-")
+    if line == "-" and not reference and not (isinstance(agent, ModelAgent) and agent.offline):
+        ax.fill_between(middle_N, *curve.band(seed), color=agent.colour, alpha=0.12, lw=0)
+    ax.plot(middle_N, curve.excess(), color=agent.colour, lw=1.1 if reference else 1.8, ls=line, label=agent.title)
 
 
 def latency_figure(block_ms: Array, reactions: Mapping[str, Array], *, budget_ms: float) -> str:
@@ -119,8 +124,8 @@ def latency_figure(block_ms: Array, reactions: Mapping[str, Array], *, budget_ms
         figure, (left, right) = axes_in_rows(2, columns=2, height=2.4)
         _ecdf(left, block_ms, "#d1495b", None)
         left.axvline(budget_ms, color="#444444", lw=1, ls="--")
-        left.text(budget_ms, 0.04, " budget", color="#444444", fontsize=8)
-        left.set_xlim(0, max(budget_ms * 1.25, float(np.quantile(block_ms, 0.99)) * 1.1))
+        left.text(budget_ms, 0.04, f" budget, {budget_ms:.0f} ms ", color="#444444", fontsize=8)
+        left.set_xlim(0, max(budget_ms * 1.5, float(np.quantile(block_ms, 0.99)) * 1.1))
         left.set_title("computing one block, codecs included")
         left.set_xlabel("milliseconds of wall time")
         left.set_ylabel("share of blocks")
@@ -129,7 +134,7 @@ def latency_figure(block_ms: Array, reactions: Mapping[str, Array], *, budget_ms
         right.axvline(MAX_REACTION_SECONDS, color="#444444", lw=1, ls="--")
         right.text(MAX_REACTION_SECONDS, 0.04, " 1 s", color="#444444", fontsize=8)
         right.set_xlim(0, 1.2)
-        right.set_title("from a user's act to the first frame that may answer it")
+        right.set_title("from the user's act to the first frame after it")
         right.set_xlabel("seconds")
         right.set_ylabel("share of events")
         right.legend(loc="upper left")

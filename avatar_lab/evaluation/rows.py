@@ -1,4 +1,5 @@
-"""The result table: one row per sample and metric, in parquet. Notebooks and the report only read it.
+"""The result tables: one row per sample and metric, and the detected events, in parquet. Notebooks and the report only
+read them.
 
 A metric that could not be computed is a row too: ``unavailable`` (weights or inputs are missing), ``undefined`` (the
 sample does not determine it, for instance no cues) or ``given`` (fixed by the script, so it says nothing about the
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from avatar_lab.evaluation.finding import Finding
 from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.metrics import METRICS
+from avatar_lab.event_types import EVENT_SCHEMA
 
 
 class Status(StrEnum):
@@ -137,13 +139,35 @@ def samples_df(folder: Path) -> pd.DataFrame:
     Raises:
         ValueError: there are no rows, or a file has other columns.
     """
+    tables = _read_tables(folder, ROW_SCHEMA, "rows", again="evaluate again")
+    return pa.concat_tables(tables.values()).to_pandas()
+
+
+def events_df(folder: Path) -> pd.DataFrame:
+    """All detected events under ``folder`` (one parquet file per agent) as one frame, the agent in a column of its own.
+
+    ``interaction`` is the ``sample_id`` of the rows; times are seconds from its start.
+
+    Raises:
+        ValueError: there are no events, or a file has other columns.
+    """
+    tables = _read_tables(folder, EVENT_SCHEMA, "events", again="remove its rows too and evaluate again")
+    named = [
+        table.add_column(0, pa.field("agent", pa.string()), pa.repeat(pa.scalar(agent, pa.string()), len(table)))
+        for agent, table in tables.items()
+    ]
+    return pa.concat_tables(named).to_pandas()
+
+
+def _read_tables(folder: Path, schema: pa.Schema, what: str, *, again: str) -> dict[str, pa.Table]:
+    """The tables under ``folder`` by agent."""
     paths = sorted(folder.glob("*.parquet"))
     if not paths:
-        raise ValueError(f"no *.parquet rows in {folder}; run `avatar-lab evaluate` first")
-    tables = []
+        raise ValueError(f"no *.parquet {what} in {folder}; run `avatar-lab evaluate` first")
+    tables = {}
     for path in paths:
         table = pq.read_table(path)
-        if table.schema.names != ROW_SCHEMA.names:
-            raise ValueError(f"{path} has columns {table.schema.names}, expected {ROW_SCHEMA.names}; evaluate again")
-        tables.append(table)
-    return pa.concat_tables(tables).to_pandas()
+        if table.schema.names != schema.names:
+            raise ValueError(f"{path} has columns {table.schema.names}, expected {schema.names}; {again}")
+        tables[path.stem] = table
+    return tables
