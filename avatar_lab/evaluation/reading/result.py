@@ -135,8 +135,8 @@ def software() -> Iterator[tuple[str, str]]:
 
 def _measured(result: Result) -> Iterator[tuple[str, str]]:
     samples, sources = result.samples, read_sources(result.folder)
-    yield "measured by commit", ", ".join(sorted(set(samples.code_sha)))
-    yield "seed", ", ".join(str(seed) for seed in sorted(set(samples.seed)))
+    yield "measured by commit", ", ".join(sorted(samples.code_sha.unique()))
+    yield "seed", ", ".join(str(seed) for seed in sorted(samples.seed.unique()))
     for (dataset, split), part in samples.groupby(["dataset", "split"]):
         yield f"data {dataset}, split {split}", f"{part.dyad_id.replace('', pd.NA).nunique()} dyads"
     current = {name: found for name, found in sources.items() if name in result.agents and _is_of(result, name, found)}
