@@ -73,6 +73,7 @@ def write_result(root: Path, *, num_dyads: int, agents: Sequence[str] = tuple(AG
         commit="0123456789ab",
         setting="planted",
         seed=0,
+        fps=float(LAYOUT.fps),
     )
     write_summary(report, root / "report")
     return root
