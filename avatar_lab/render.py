@@ -52,7 +52,7 @@ def main() -> None:
 
     try:
         for number, held_out in ((arguments.dialogues, False), (arguments.held_out, True)):
-            if number or not held_out:
+            if number or not (held_out or arguments.held_out):
                 write_dataset(
                     arguments.out,
                     num_dialogues=number,

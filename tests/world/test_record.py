@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from avatar_lab import render
 from avatar_lab.event_types import EventType, from_table
 from avatar_lab.layout import Layout
 from avatar_lab.world.calibrated import calibrated
@@ -220,3 +221,16 @@ def _running(pid: str) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:
         return False
+
+
+def test_the_command_renders_held_out_people_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = ["--out", str(tmp_path / "only"), "--seconds", "2", "--workers", "1"]
+    monkeypatch.setattr(sys, "argv", ["avatar-lab render", *where, "--dialogues", "0", "--held-out", "2"])
+    render.main()
+    assert sorted(path.name for path in (tmp_path / "only").glob("*_speaker1.mp4")) == [
+        "h00000000_speaker1.mp4",
+        "h00000001_speaker1.mp4",
+    ]
+    monkeypatch.setattr(sys, "argv", ["avatar-lab render", *where, "--dialogues", "0"])
+    with pytest.raises(SystemExit, match="num_dialogues is 0"):
+        render.main()
