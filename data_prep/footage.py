@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,19 @@ class Footage:
     sound: Sound
 
     @classmethod
-    def of(cls, recording: Recording, probed: StepResult, media: dict[str, MediaClient], layout: Layout) -> Footage:
-        """Footage of a probed recording, nothing decoded yet."""
+    def of(
+        cls,
+        recording: Recording,
+        probed: StepResult,
+        media: dict[str, MediaClient],
+        layout: Layout,
+        *,
+        scratch: Path,
+    ) -> Footage:
+        """Footage of a probed recording, nothing decoded yet; its sound will be kept in the folder ``scratch``."""
         clock = Clock.of(layout, probed.values["seconds"])
         facts = {} if recording.audio_only else {side: video_facts(probed, side) for side in SIDES}
-        sound = Sound(recording, media, layout, clock)
+        sound = Sound(recording, media, layout, clock, scratch=scratch)
         streams = {side: probed.values.get(f"{side}.video") or probed.values[f"{side}.audio"] for side in SIDES}
         extents = {side: (float(stream["start"]), float(stream["end"])) for side, stream in streams.items()}
         return cls(

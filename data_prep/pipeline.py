@@ -96,7 +96,7 @@ class Pipeline:
         media_files = {role: files[role] for role in recording.media}
         probed = self._probe(recording, media_files)
         layout = self._settings.layout
-        footage = Footage.of(recording, probed, self._media, layout)
+        footage = Footage.of(recording, probed, self._media, layout, scratch=self._settings.work)
         # The length stands for the probe: limits and time-outs do not change what is computed from the media.
         sound_grid: dict[str, object] = {
             "sample_rate": layout.sample_rate,
@@ -133,10 +133,13 @@ class Pipeline:
         synced = self._runner.step(
             "sync",
             sync.VERSION,
-            grid | {"search": asdict(rule.search), "starts": sync.sound_after_picture(probed)},
+            grid | {"search": asdict(rule.search), "starts": sync.sound_after_picture(probed)} | sync.judged(probed),
             media_files,
             lambda: sync.sync(
-                footage.sound.waveforms, probed, sample_rate=footage.layout.sample_rate, rule=rule.search
+                footage.sound.first(sync.JUDGED_SECONDS),
+                probed,
+                sample_rate=footage.layout.sample_rate,
+                rule=rule.search,
             ),
         )
         return rule.shifts(footage.recording, synced)

@@ -18,6 +18,7 @@ moments; the confidence is the share of chance peaks that it puts below the one 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ from scipy.stats import gumbel_r
 
 from avatar_lab.events.segments import Segment, merge_close, to_mask
 from avatar_lab.events.vad import VadRule, detect_speech, frame_levels
+from avatar_lab.events.waveform import Waveform
 
 MIN_WINDOWS = 20
 """With fewer windows of chance lags nothing is said: the recording is too short for the lags searched."""
@@ -107,7 +109,7 @@ class PairLag:
 
 
 def find_lag(
-    waveforms: dict[str, np.ndarray], sample_rate: int, rule: LagRule | None = None, vad: VadRule | None = None
+    waveforms: Mapping[str, Waveform], sample_rate: int, rule: LagRule | None = None, vad: VadRule | None = None
 ) -> PairLag:
     """Lag of ``b`` behind ``a`` from two equally long mono waveforms (S,) by side."""
     rule, vad = rule or LagRule(), vad or VadRule()

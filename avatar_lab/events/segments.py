@@ -9,7 +9,7 @@ Segment = tuple[float, float]
 
 def runs(active_N: np.ndarray) -> np.ndarray:
     """Start and exclusive end index of every run of True, (runs, 2)."""
-    edges = np.diff(np.concatenate([[0], active_N.astype(np.int8), [0]]))
+    edges = np.diff(active_N.astype(np.int8), prepend=np.int8(0), append=np.int8(0))
     return np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
 
 

@@ -22,6 +22,7 @@ import torch
 from scipy.signal import resample_poly
 
 from avatar_lab.events.segments import Segment, merge_close, runs
+from avatar_lab.events.waveform import Waveform
 
 _RATE = 16_000
 _PIECE = 512
@@ -46,15 +47,15 @@ class SileroVad:
             raise ValueError(f"{self} must satisfy 0 < release <= threshold < 1")
         _weights()
 
-    def speech(self, wav_S: np.ndarray, sample_rate: int) -> list[Segment]:
+    def speech(self, wav_S: Waveform, sample_rate: int) -> list[Segment]:
         """Speech segments of a mono waveform in [-1, 1], to 32 ms.
 
         Raises:
             ValueError: the waveform is not one-dimensional.
         """
         if wav_S.ndim != 1:
-            raise ValueError(f"voice activity needs one mono waveform, got shape {tuple(wav_S.shape)}")
-        probability_R = _probabilities(wav_S, sample_rate)
+            raise ValueError(f"voice activity needs one mono waveform, got {wav_S.ndim} dimensions")
+        probability_R = _probabilities(wav_S[:], sample_rate)
         seconds = len(wav_S) / sample_rate
         likely = [(start, end) for start, end in runs(probability_R > self.release).tolist()]
         step = _PIECE / _RATE

@@ -25,10 +25,11 @@ class MediaLimits:
     max_pixels: int = 4096 * 2304
     max_frames: int = 2_000_000
     max_seconds: float = 4 * 3600.0
+    """Of one file; memory does not grow with the length of sound (README.md)."""
     memory_bytes: int = 8 << 30
     """Address space of the decoding process."""
     timeout: float = 60.0
-    """Seconds to wait for one answer (a probe, one audio track, one chunk of frames)."""
+    """Seconds to wait for one answer (a probe, a piece of sound, one chunk of frames)."""
     chunk_bytes: int = 96 << 20
     """Largest chunk of decoded frames held at once."""
 
@@ -96,11 +97,11 @@ class MediaClient(ServedProcess):
         header, _ = self._single({"op": "header"}, blob)
         return dict(header["facts"])
 
-    def audio(self, blob: Blob, *, sample_rate: int, channel: int | None = None) -> tuple[np.ndarray, float]:
-        """Mono waveform (S,) float32 at ``sample_rate`` and the media time of its first sample; of one ``channel``, or
-        of all mixed."""
-        header, payload = self._single({"op": "audio", "rate": sample_rate, "channel": channel}, blob)
-        return np.frombuffer(payload, np.float32), float(header["start"])
+    def audio(self, blob: Blob, *, sample_rate: int, channel: int | None = None) -> Iterator[tuple[np.ndarray, float]]:
+        """Mono waveform at ``sample_rate``, of one ``channel`` or of all mixed, in consecutive pieces (S,) float32,
+        each with the media time of the very first sample."""
+        for header, payload in self._ask_about({"op": "audio", "rate": sample_rate, "channel": channel}, blob):
+            yield np.frombuffer(payload, np.float32), float(header["start"])
 
     def frames(self, blob: Blob, indices: np.ndarray, facts: VideoFacts, *, chunk: int) -> Iterator[np.ndarray]:
         """RGB frames (P, height, width, 3) uint8 at ``indices`` (not decreasing), ``chunk`` at a time.

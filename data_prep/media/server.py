@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +31,8 @@ _FORMATS = "mov,matroska,avi,wav,w64,aiff,caf,flac,mp3,ogg,aac,mpegts,mpeg,asf,f
 """Containers that hold their own media. FFmpeg would also follow playlists (HLS, DASH, concat), whatever their name, to
 other files and addresses."""
 _PROTOCOLS = "file,subfile"
+_PIECE = 1 << 20
+"""Samples of sound that are sent at once."""
 
 
 def probe(request: dict[str, Any]) -> Iterator[Answer]:
@@ -43,7 +46,9 @@ def probe(request: dict[str, Any]) -> Iterator[Answer]:
         # The header is judged before any packet is read: a bomb costs nothing to refuse.
         if container.duration is not None and container.duration / av.time_base > limits["max_seconds"]:
             raise SkipRecording(
-                SkipReason.TOO_LARGE, f"{container.duration / av.time_base:.0f} s > {limits['max_seconds']} s"
+                SkipReason.TOO_LARGE,
+                f"{container.duration / av.time_base:.0f} s > {limits['max_seconds']} s: raise "
+                "limits.max_seconds, or cut the recording",
             )
         for stream in [*container.streams.video[:1], *container.streams.audio[:1]]:
             facts[stream.type] = _stream_facts(stream, limits)
@@ -66,8 +71,8 @@ def header(request: dict[str, Any]) -> Iterator[Answer]:
 
 
 def audio(request: dict[str, Any]) -> Iterator[Answer]:
-    """The first audio stream (or one ``channel`` of it) as mono float32 at ``rate``; ``start`` is the media time of its
-    first sample."""
+    """The first audio stream (or one ``channel`` of it) as mono float32 at ``rate``, in pieces; ``start`` is the media
+    time of its first sample."""
     blob, channel = request["blob"], request["channel"]
     with _opened(blob.url) as container:
         stream = container.streams.audio[0]
@@ -77,20 +82,25 @@ def audio(request: dict[str, Any]) -> Iterator[Answer]:
         layout = "mono" if channel is None else None
         resampler = av.AudioResampler(format="fltp", layout=layout, rate=request["rate"])
         start: float | None = None
-        parts = []
-        for frame in container.decode(stream):
-            if start is None:
+        parts: list[np.ndarray] = []
+        held = sent = broken = 0
+        for frame in chain(container.decode(stream), [None]):
+            if start is None and frame is not None:
                 start = float(frame.pts * frame.time_base) if frame.pts is not None else 0.0
-            frame.pts = None
-            parts += [out.to_ndarray()[channel or 0] for out in resampler.resample(frame)]
-        parts += [out.to_ndarray()[channel or 0] for out in resampler.resample(None)]
-    if start is None:
+            if frame is not None:
+                frame.pts = None
+            new = [out.to_ndarray()[channel or 0] for out in resampler.resample(frame)]
+            parts += new
+            held += sum(map(len, new))
+            if held and (frame is None or held >= _PIECE):
+                wav = np.ascontiguousarray(np.concatenate(parts), np.float32)
+                parts, held, sent = [], 0, sent + held
+                broken += np.count_nonzero(~np.isfinite(wav))
+                yield {"start": start, "bytes": wav.nbytes}, wav.tobytes()
+    if not sent:
         raise SkipRecording(SkipReason.EMPTY, f"{blob.path} holds no audio samples")
-    wav = np.ascontiguousarray(np.concatenate(parts), np.float32)
-    if not np.isfinite(wav).all():
-        detail = f"{blob.path}: {np.count_nonzero(~np.isfinite(wav))} samples are no finite numbers"
-        raise SkipRecording(SkipReason.UNREADABLE, detail)
-    yield {"start": start, "samples": len(wav), "bytes": wav.nbytes}, wav.tobytes()
+    if broken:
+        raise SkipRecording(SkipReason.UNREADABLE, f"{blob.path}: {broken} samples are no finite numbers")
 
 
 def frames(request: dict[str, Any]) -> Iterator[Answer]:

@@ -41,7 +41,11 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
         _per_minute(report),
         _rates(report),
         _measured(
-            report, "lag", "Lag between the two sides", "sync", "s, by their voices; how sure each is in report.parquet"
+            report,
+            "lag",
+            "Lag between the two sides",
+            "sync",
+            "s, by their voices in at most the first hour; how sure each is in report.parquet",
         ),
         _measured(report, "sound_after_picture", "Start of sound after start of picture", "probe", "s; made up for"),
         _measured(report, "isolation_db", "Own voice over the other's in each microphone", "bleed", "dB"),

@@ -141,7 +141,7 @@ class Augment:
             noise = Noise(f"augment/{self.rule.seed}").within(self.interaction, side)
             conditions = draw(self.rule, noise)
             heard[side] = as_heard(
-                waveforms[side], waveforms[other], conditions, noise, sample_rate=self.codec.spec.sample_rate
+                waveforms[side][:], waveforms[other][:], conditions, noise, sample_rate=self.codec.spec.sample_rate
             )
             drawn[side] = asdict(conditions)
         tokens = encode_audio(heard, self.codec, chunk_tokens=self.chunk_tokens)

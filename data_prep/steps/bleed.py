@@ -12,6 +12,7 @@ two files, count for both and give an isolation of 0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from avatar_lab.data.schema import SIDES
 from avatar_lab.events.segments import Segment, to_mask
 from avatar_lab.events.vad import VadRule, frame_levels
+from avatar_lab.events.waveform import Waveform
 from data_prep.manifest import SkipReason, SkipRecording
 from data_prep.steps.store import StepResult
 
@@ -50,7 +52,7 @@ class BleedRule:
 
 
 def measure_bleed(
-    waveforms: dict[str, np.ndarray], speech: dict[str, list[Segment]], *, sample_rate: int, min_seconds: float
+    waveforms: Mapping[str, Waveform], speech: dict[str, list[Segment]], *, sample_rate: int, min_seconds: float
 ) -> StepResult:
     """Voice isolation of both sides.
 

@@ -5,6 +5,7 @@ P frames on the layout's grid   S samples   T audio tokens   F video latents
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from avatar_lab.data.schema.time_axis import TOLERANCE, row_at
 from avatar_lab.layout import Layout
+from data_prep.steps.scratch import ScratchWaveform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +45,32 @@ def frames_on_grid(pts_P: np.ndarray, *, fps: Fraction, count: int) -> tuple[np.
     return row_at(pts_P, np.arange(count) * float(1 / fps))
 
 
-def waveform_on_grid(wav_S: np.ndarray, *, start: float, layout: Layout, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
-    """Waveform placed at its media time and cut to whole tokens, and validity of each token (T,)."""
-    placed = np.zeros(clock.samples, np.float32)
-    offset = round(start * layout.sample_rate)
-    source = wav_S[max(0, -offset) :]
+def waveform_on_grid(
+    pieces: Iterable[tuple[np.ndarray, float]],
+    placed: ScratchWaveform,
+    *,
+    shift: float = 0.0,
+    layout: Layout,
+    clock: Clock,
+) -> np.ndarray:
+    """Put a waveform at its media time, cut to whole tokens; validity of each token (T,).
+
+    Args:
+        pieces: consecutive stretches of the waveform, each with the media time of the first sample of all.
+        placed: receives them; ``clock.samples`` long and silent.
+        shift: seconds to add to the media times.
+    """
+    read = offset = 0
+    for wav_S, start in pieces:
+        offset = round((start + shift) * layout.sample_rate)
+        at = offset + read
+        early = max(0, -at)
+        used_S = wav_S[early : max(early, clock.samples - at)]
+        if len(used_S):
+            placed.write(at + early, used_S)
+        read += len(wav_S)
     first = max(0, offset)
-    used = source[: max(0, clock.samples - first)]
-    placed[first : first + len(used)] = used
+    last = first + min(max(0, read - max(0, -offset)), max(0, clock.samples - first))
     token = np.arange(clock.audio_tokens) * layout.samples_per_token
     slack = round(TOLERANCE * layout.sample_rate)
-    valid_T = (token >= first - slack) & (token + layout.samples_per_token <= first + len(used) + slack)
-    return placed, valid_T
+    return (token >= first - slack) & (token + layout.samples_per_token <= last + slack)

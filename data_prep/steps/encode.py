@@ -7,7 +7,7 @@ The encoders run on from the first frame to the last, as they do in a live sessi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec, VideoSpec
 from avatar_lab.data.schema import SIDES
+from avatar_lab.events.waveform import Waveform
 from data_prep.steps.crop import Crop
 from data_prep.steps.store import StepResult
 
@@ -23,7 +24,7 @@ VERSION = 1
 
 
 @torch.inference_mode()
-def encode_audio(waveforms: dict[str, np.ndarray], codec: AudioCodec, *, chunk_tokens: int) -> dict[str, np.ndarray]:
+def encode_audio(waveforms: Mapping[str, Waveform], codec: AudioCodec, *, chunk_tokens: int) -> dict[str, np.ndarray]:
     """Tokens (T, K) uint16 of both sides.
 
     Raises:
@@ -31,12 +32,12 @@ def encode_audio(waveforms: dict[str, np.ndarray], codec: AudioCodec, *, chunk_t
     """
     if codec.spec.codebook_size > np.iinfo(np.uint16).max + 1:
         raise ValueError(f"codec {codec.spec.name} has {codec.spec.codebook_size} entries; shards hold 16-bit tokens")
-    wav_BS = torch.from_numpy(np.stack([waveforms[side] for side in SIDES]))
     samples = chunk_tokens * int(codec.spec.sample_rate / codec.spec.token_rate)
     state: Any = None
     parts = []
-    for start in range(0, wav_BS.shape[1], samples):
-        tokens_BAK, state = codec.encode(wav_BS[:, start : start + samples], state)
+    for start in range(0, min(len(waveforms[side]) for side in SIDES), samples):
+        wav_BS = torch.from_numpy(np.stack([waveforms[side][start : start + samples] for side in SIDES]))
+        tokens_BAK, state = codec.encode(wav_BS, state)
         parts.append(tokens_BAK.numpy().astype(np.uint16))
     return dict(zip(SIDES, np.concatenate(parts, axis=1), strict=True))
 
@@ -80,7 +81,7 @@ def encode_video(
 
 
 def encode(
-    waveforms: dict[str, np.ndarray],
+    waveforms: Mapping[str, Waveform],
     streams: dict[str, Iterator[np.ndarray]],
     *,
     audio_codec: AudioCodec,

@@ -1,9 +1,11 @@
-"""Both waveforms of a recording on the media clock.
+"""Both waveforms of a recording on the media clock, decoded piece by piece into scratch files.
 
 S samples   T audio tokens
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 
@@ -12,11 +14,12 @@ from avatar_lab.layout import Layout
 from data_prep.manifest import Recording
 from data_prep.media.client import MediaClient
 from data_prep.steps.clock import Clock, waveform_on_grid
+from data_prep.steps.scratch import Beginning, ScratchWaveform
 
 
 class Sound:
     """Both waveforms on the media clock, decoded when first asked for; ``shift`` seconds are added to the media times
-    of each side that it names."""
+    of each side that it names. They are kept in ``scratch``, 4 bytes a sample, as long as this object is."""
 
     def __init__(
         self,
@@ -25,14 +28,15 @@ class Sound:
         layout: Layout,
         clock: Clock,
         *,
+        scratch: Path,
         shift: dict[str, float] | None = None,
     ) -> None:
         self._recording, self._media, self._layout, self._clock = recording, media, layout, clock
-        self._shift = shift or {}
-        self._loaded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._scratch, self._shift = scratch, shift or {}
+        self._loaded: dict[str, tuple[ScratchWaveform, np.ndarray]] = {}
 
     @property
-    def waveforms(self) -> dict[str, np.ndarray]:
+    def waveforms(self) -> dict[str, ScratchWaveform]:
         """(S,) float32 per side, whole tokens long."""
         return {side: wav for side, (wav, _) in self._load().items()}
 
@@ -41,17 +45,25 @@ class Sound:
         """(T,) bool per side."""
         return {side: valid for side, (_, valid) in self._load().items()}
 
+    def first(self, seconds: float) -> dict[str, Beginning]:
+        """The beginning of both waveforms, or all of them where they are shorter."""
+        samples = round(seconds * self._layout.sample_rate)
+        return {side: Beginning(wav, samples) for side, wav in self.waveforms.items()}
+
     def moved(self, shift: dict[str, float]) -> Sound:
         """The same at other media times; decoded again."""
-        return Sound(self._recording, self._media, self._layout, self._clock, shift=shift)
+        return Sound(self._recording, self._media, self._layout, self._clock, scratch=self._scratch, shift=shift)
 
-    def _load(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def _load(self) -> dict[str, tuple[ScratchWaveform, np.ndarray]]:
         for side in SIDES:
             if side not in self._loaded:
                 files = self._recording.sides[side]
                 blob = files.audio or files.video
                 assert blob is not None  # probe has refused the recording otherwise
-                wav, start = self._media[side].audio(blob, sample_rate=self._layout.sample_rate, channel=files.channel)
-                start += self._shift.get(side, 0.0)
-                self._loaded[side] = waveform_on_grid(wav, start=start, layout=self._layout, clock=self._clock)
+                placed = ScratchWaveform(self._scratch, self._clock.samples)
+                pieces = self._media[side].audio(blob, sample_rate=self._layout.sample_rate, channel=files.channel)
+                valid_T = waveform_on_grid(
+                    pieces, placed, shift=self._shift.get(side, 0.0), layout=self._layout, clock=self._clock
+                )
+                self._loaded[side] = placed, valid_T
         return self._loaded

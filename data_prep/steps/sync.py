@@ -7,17 +7,20 @@ looks for the lag in the sound. It is noted, and nothing is moved unless ``SyncR
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from avatar_lab.data.schema import SIDES
 from avatar_lab.events.pair_lag import LagRule, find_lag
+from avatar_lab.events.waveform import Waveform
 from data_prep.manifest import Recording
 from data_prep.steps.store import StepResult
 
 VERSION = 1
+JUDGED_SECONDS = 3600.0
+"""A lag is looked for in this much of the beginning: the search needs curves of all of it at once, and an hour is sixty
+times the shortest recording that allows a statement."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +48,18 @@ class SyncRule:
         return {"b": 0.0 if one_file else self.shift(synced)}
 
 
-def sync(waveforms: dict[str, np.ndarray], probed: StepResult, *, sample_rate: int, rule: LagRule) -> StepResult:
-    """Lag of side ``b`` behind side ``a``.
+def judged(probed: StepResult) -> dict[str, float]:
+    """``judged_seconds``, the beginning by which a longer recording is judged; nothing for one that is judged whole."""
+    return {"judged_seconds": JUDGED_SECONDS} if probed.values["seconds"] > JUDGED_SECONDS else {}
+
+
+def sync(waveforms: Mapping[str, Waveform], probed: StepResult, *, sample_rate: int, rule: LagRule) -> StepResult:
+    """Lag of side ``b`` behind side ``a``, from at most the first ``JUDGED_SECONDS``.
 
     Values: ``lag_seconds`` (positive: ``b`` is late) and ``confidence`` of the surer ``evidence`` (``bleed`` or
     ``turns``; both are there under their names with peak and chance level), ``None``, 0 and neither where the recording
-    is too short to tell; ``windows`` of chance that this rests on; ``sound_after_picture`` seconds by side.
+    is too short to tell; ``windows`` of chance that this rests on; ``sound_after_picture`` seconds by side;
+    ``judged_seconds`` where the recording is longer.
     """
     found = find_lag(waveforms, sample_rate, rule)
     values: dict[str, Any] = {
@@ -59,7 +68,7 @@ def sync(waveforms: dict[str, np.ndarray], probed: StepResult, *, sample_rate: i
         "evidence": found.surer,
         "windows": found.windows,
         "sound_after_picture": sound_after_picture(probed),
-    }
+    } | judged(probed)
     values |= {name: asdict(evidence) for name, evidence in found.evidence.items()}
     return StepResult(values=values)
 

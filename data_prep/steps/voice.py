@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from avatar_lab.events.segments import Segment
 from avatar_lab.events.vad import VoiceDetector
+from avatar_lab.events.waveform import Waveform
 from data_prep.steps.store import StepResult
 
 VERSION = 1
 
 
-def find_voice(waveforms: dict[str, np.ndarray], *, sample_rate: int, detector: VoiceDetector) -> StepResult:
+def find_voice(waveforms: Mapping[str, Waveform], *, sample_rate: int, detector: VoiceDetector) -> StepResult:
     """Arrays ``<side>.speech``: segments (n, 2) in seconds."""
     found = {side: detector.speech(wav_S, sample_rate) for side, wav_S in waveforms.items()}
     return StepResult(arrays={f"{side}.speech": as_array(segments) for side, segments in found.items()})

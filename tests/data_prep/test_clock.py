@@ -1,10 +1,12 @@
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from avatar_lab.layout import Layout
 from data_prep.steps.clock import Clock, frames_on_grid, waveform_on_grid
+from data_prep.steps.scratch import ScratchWaveform
 
 
 def test_lengths_are_whole_tokens_and_latents() -> None:
@@ -47,11 +49,15 @@ def test_timestamps_rounded_to_milliseconds_do_not_slip_a_frame() -> None:
 
 
 @pytest.mark.parametrize("start", [-0.5, 0.0, 0.28])
-def test_waveform_is_placed_at_its_media_time(start: float) -> None:
+@pytest.mark.parametrize("size", [1001, 20_000, 72_000])
+def test_waveform_is_placed_at_its_media_time(start: float, size: int, tmp_path: Path) -> None:
     layout = Layout()
     clock = Clock.of(layout, 4.0)
     wav = np.arange(1, 3 * layout.sample_rate + 1, dtype=np.float32)
-    placed, valid = waveform_on_grid(wav, start=start, layout=layout, clock=clock)
+    on_disk = ScratchWaveform(tmp_path, clock.samples)
+    pieces = [(wav[at : at + size], start) for at in range(0, len(wav), size)]
+    valid = waveform_on_grid(pieces, on_disk, shift=0.0, layout=layout, clock=clock)
+    placed = on_disk[:]
     assert len(placed) == clock.samples
     at = round(2.0 * layout.sample_rate)
     assert placed[at] == at - round(start * layout.sample_rate) + 1

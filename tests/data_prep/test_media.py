@@ -53,7 +53,7 @@ def test_decord_and_pyav_give_the_same_frames(media: MediaClient, clip: Path) ->
 def test_audio_keeps_its_time_through_resampling(media: MediaClient, tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     soundfile.write(path, tones(3.0, [(1.0, 2.0)], sample_rate=16_000), 16_000, "FLOAT")
-    wav, start = media.audio(Blob.of(path), sample_rate=RATE)
+    ((wav, start),) = media.audio(Blob.of(path), sample_rate=RATE)
     assert start == 0.0
     assert abs(len(wav) - 3 * RATE) <= 2
     loud = np.abs(wav) > 0.02
