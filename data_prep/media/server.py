@@ -95,7 +95,7 @@ def audio(request: dict[str, Any]) -> Iterator[Answer]:
             if held and (frame is None or held >= _PIECE):
                 wav = np.ascontiguousarray(np.concatenate(parts), np.float32)
                 parts, held, sent = [], 0, sent + held
-                broken += np.count_nonzero(~np.isfinite(wav))
+                broken += int(np.count_nonzero(~np.isfinite(wav)))
                 yield {"start": start, "bytes": wav.nbytes}, wav.tobytes()
     if not sent:
         raise SkipRecording(SkipReason.EMPTY, f"{blob.path} holds no audio samples")

@@ -11,6 +11,7 @@ Every draw is a function of (seed, interaction, side, effect), so one effect's p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from avatar_lab.codec.protocol import AudioCodec
 from avatar_lab.data.schema import SIDES
 from avatar_lab.events.vad import VadRule, frame_levels
+from avatar_lab.events.waveform import Waveform
 from avatar_lab.world.noise import Noise
 from data_prep.steps.encode import encode_audio
 from data_prep.steps.microphone import COLOURS, coloured_noise, echo, lose_packets, reverberated, room_response
@@ -134,7 +136,7 @@ class Augment:
         """What the result depends on besides the sound."""
         return {"rule": asdict(self.rule), "interaction": self.interaction, "audio": self.codec.spec.fingerprint}
 
-    def run(self, waveforms: dict[str, np.ndarray]) -> StepResult:
+    def run(self, waveforms: Mapping[str, Waveform]) -> StepResult:
         """Arrays ``<side>.user_tokens`` (T, K) uint16; values: the conditions of each side."""
         heard, drawn = {}, {}
         for side, other in zip(SIDES, reversed(SIDES), strict=True):

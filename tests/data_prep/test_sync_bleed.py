@@ -84,7 +84,7 @@ def test_low_isolation_is_a_skip_only_if_asked() -> None:
 def test_a_lag_is_acted_upon_only_if_asked_sure_and_large_enough_to_tell() -> None:
     wavs = with_bleed(talk(), isolation_db=20.0)
     facts = {"a.audio": {"start": 0.02}, "a.video": {"start": 0.05}, "b.audio": {"start": 0.0}}
-    probed = StepResult(values=facts)
+    probed = StepResult(values={"seconds": 60.0, **facts})
     found = sync({"a": wavs["a"], "b": late(wavs["b"], LAG)}, probed, sample_rate=RATE, rule=LagRule())
     assert found.values["sound_after_picture"] == pytest.approx({"a": -0.03})
     assert found.values["evidence"] == "bleed"
