@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +31,8 @@ from avatar_lab.evaluation.intervene import log_rows, run_interventions
 from avatar_lab.evaluation.latency import measure_latency
 from avatar_lab.evaluation.live import Persona
 from avatar_lab.evaluation.notable import film_notable
+from avatar_lab.evaluation.plugin.protocol import identity_of
+from avatar_lab.evaluation.plugin.table import PLUGINS
 from avatar_lab.evaluation.progress import ShowAgents
 from avatar_lab.evaluation.reader_quality import read_quality
 from avatar_lab.evaluation.references import References, Unavailable
@@ -75,6 +78,13 @@ def measure_agents(config: EvaluateConfig) -> tuple[Studio, DyadData]:
     if config.inputs is not None:
         studio.write_inputs(Path(config.inputs))
         log.info("inputs of %d samples for other systems: %s", len(studio.conversations), config.inputs)
+    for plugin in studio.plugins:
+        try:
+            plugin.identity()
+        except Unavailable as error:
+            log.warning("plugin %s is unavailable, so are its metrics: %s", plugin.name, error)
+        else:
+            log.info("plugin %s: %s", plugin.name, plugin.weights)
     names = [*config.agents, *config.compare, *config.media]
     with ShowAgents() as progress:
         run_agents(
@@ -133,6 +143,7 @@ def build_studio(config: EvaluateConfig) -> tuple[Studio, DyadData]:
         films=config.films,
         film_seconds=config.film_seconds,
         film_folder=Path(config.out) / "films",
+        plugins=tuple(PLUGINS[name] for name in config.plugins),
     )
     return studio, data
 
@@ -158,6 +169,8 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenan
     } | {name: vars(config)[name] for name in ("split", "num_dyads", "seconds", "seed", "films", "film_seconds")}
     if isinstance(agent, ModelAgent) and agent.offline:
         settings["offline_dyads"] = config.offline_dyads
+    if config.plugins:
+        settings["plugins"] = {name: identity_of(PLUGINS[name]) for name in config.plugins}
     if isinstance(agent, MediaAgent):
         settings["films"] = films_state(agent.folder)
     return Provenance(
@@ -194,7 +207,8 @@ def _offline(agent: Agent) -> bool:
 
 
 def _intervene(config: EvaluateConfig, studio: Studio, data: DyadData) -> None:
-    """Ask all agents that stream, and the references, about the interventions."""
+    """Ask all agents that stream, and the references, about the interventions; plugins have no part in it."""
+    config = replace(config, plugins=[])
     streaming = [name for name in config.agents if not _offline(AGENTS[name])]
     with ShowAgents() as progress:
         rows = run_interventions(

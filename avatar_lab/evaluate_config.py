@@ -12,6 +12,7 @@ from avatar_lab.config import known_keys
 from avatar_lab.construct import nearest
 from avatar_lab.evaluation.agents import AGENTS
 from avatar_lab.evaluation.intervene import INTERVENTIONS
+from avatar_lab.evaluation.plugin.table import PLUGINS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class EvaluateConfig:
     latency_seconds: float
     interventions: Sequence[str]
     intervention_dyads: int | None
+    plugins: Sequence[str]
     layout: dict[str, Any]
     codec: dict[str, Any]
 
@@ -51,7 +53,7 @@ class EvaluateConfig:
         """Resolved config.
 
         Raises:
-            ValueError: a key, an agent or an intervention is unknown.
+            ValueError: a key, an agent, an intervention or a plugin is unknown.
         """
         return cls.of(known_keys(node, cls, "an evaluation"))
 
@@ -60,12 +62,13 @@ class EvaluateConfig:
         """From plain values.
 
         Raises:
-            ValueError: an agent or an intervention is unknown.
+            ValueError: an agent, an intervention or a plugin is unknown.
         """
         config = cls(**plain)
         for kind, names, known in (
             ("agent", config.agents, list(AGENTS)),
             ("intervention", config.interventions, list(INTERVENTIONS)),
+            ("plugin", config.plugins, list(PLUGINS)),
         ):
             for name in names:
                 if name not in known:

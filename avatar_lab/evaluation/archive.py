@@ -1,21 +1,25 @@
 """What was observed of an agent, kept on disk: later rows, other agents' rows, report and notebooks read it.
 
-``observations/<agent>.npz`` holds the curves of every sample, ``events/<agent>.parquet`` what the detectors found, with
-one interaction name per sample. To roll out and to read pixels costs minutes, to compute metrics from curves seconds: a
+``observations/<agent>.npz`` holds the curves of every sample and what plugins found, ``events/<agent>.parquet`` what the
+detectors found, with one interaction name per sample. To roll out and to read pixels costs minutes, to compute metrics from curves seconds: a
 new metric needs no new rollout.
 """
 
 from __future__ import annotations
 
+import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from avatar_lab.evaluation.finding import Finding, Missing
 from avatar_lab.evaluation.metric.picture import Look
+from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.metric.voice import Voice
 from avatar_lab.evaluation.observation import Observation
 from avatar_lab.event_types import Event, from_table, to_table
@@ -39,6 +43,8 @@ def write_observations(out: Path, agent: str, observations: Mapping[str, Observa
         if seen.look is not None:
             look = seen.look
             curves["look"] = np.stack([look.luma_P, look.saturation_P, look.sharpness_P])
+        if seen.extra:
+            curves["extra"] = np.array(json.dumps([_plain(one) for one in seen.extra], allow_nan=False))
         arrays |= {f"{sample}/{name}": curve for name, curve in curves.items()}
     path = observations_path(out, agent)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,9 +106,32 @@ def _observation(curves: Mapping[str, np.ndarray], events: list[Event]) -> Obser
         channels_PC=curves["channels"],
         voice=Voice(f0_R=curves["f0"], level_R=curves["level"]) if "f0" in curves else None,
         look=_look(curves["look"]) if "look" in curves else None,
+        extra=_findings(json.loads(str(curves["extra"]))) if "extra" in curves else (),
     )
 
 
 def _look(curves_3P: np.ndarray) -> Look:
     luma_P, saturation_P, sharpness_P = curves_3P
     return Look(luma_P=luma_P, saturation_P=saturation_P, sharpness_P=sharpness_P)
+
+
+def _plain(found: Finding) -> dict[str, Any]:
+    """A finding as JSON: a number, or why there is none and whether that is for want of weights."""
+    why = found.value if isinstance(found.value, Undefined) else None
+    return {
+        "metric": found.metric,
+        "n": found.n,
+        "value": found.value if why is None else None,
+        "reason": why and why.reason,
+        "missing": isinstance(why, Missing),
+    }
+
+
+def _findings(plain: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
+    found = []
+    for one in plain:
+        value = one["value"]
+        if value is None:
+            value = (Missing if one["missing"] else Undefined)(one["reason"])
+        found.append(Finding(metric=one["metric"], value=value, n=one["n"]))
+    return tuple(found)

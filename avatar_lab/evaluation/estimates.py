@@ -51,7 +51,9 @@ def estimate_metric(samples: pd.DataFrame, *, agent: str, metric: str, seed: int
         statistic, dyads, n = contrast(rows, response.name)
     estimate = cluster_bootstrap(statistic, dyads, seed=seed)
     reasons = rows[(rows.metric == metric) & rows.reason.notna()].reason
-    reason = None if estimate.defined else (reasons.iloc[0] if len(reasons) else "no rows")
+    plugin = METRICS[metric].plugin
+    absent = "no rows" if plugin is None else f"not measured: plugins=[{plugin}] does"
+    reason = None if estimate.defined else (reasons.iloc[0] if len(reasons) else absent)
     return AgentMetric(agent=agent, metric=metric, estimate=estimate, n=n, reason=reason)
 
 

@@ -11,6 +11,11 @@ from avatar_lab.evaluation.metric.undefined import Undefined
 Record = TypeVar("Record")
 
 
+@dataclass(frozen=True)
+class Missing(Undefined):
+    """No number, because weights or a package are not here: the row is ``unavailable``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One metric; ``n`` is how many frames, events or moments it rests on."""

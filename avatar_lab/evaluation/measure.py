@@ -67,6 +67,7 @@ def measure(
         found.append(Finding(metric=name, value=num / conversation.seconds * 60, n=num))
     found += find_motion(observation, layout) + find_placement(conversation, observation)
     found += find_by_role(conversation, observation) + find_posture(conversation, observation, layout)
+    found += observation.extra
     if truth is not None:
         found += find_variety(observation, truth) + find_voice(observation, truth)
         if user is not None:

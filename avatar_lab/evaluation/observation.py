@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.cues import Times
+from avatar_lab.evaluation.finding import Finding
 from avatar_lab.evaluation.lip_sync import Array, envelope
 from avatar_lab.evaluation.media import Media
 from avatar_lab.evaluation.metric.picture import Look, look
@@ -58,6 +59,8 @@ class Observation:
     voice: Voice | None = None
     look: Look | None = None
     """Of every fifth frame; ``None`` where the video is black."""
+    extra: tuple[Finding, ...] = ()
+    """What plugins found in the media."""
 
     def channels(self, names: tuple[str, ...]) -> Array:
         """Columns of the reader by name, (P, C)."""

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avatar_lab.evaluation.finding import Finding
+from avatar_lab.evaluation.finding import Finding, Missing
 from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.event_types import EVENT_SCHEMA
@@ -107,7 +107,8 @@ def row_of(found: Finding, *, dyad_id: str = "", sample_id: str = "", given: boo
             **shared, value=None, status=Status.GIVEN, reason="the script decides when the avatar speaks"
         )
     if isinstance(found.value, Undefined):
-        return Measurement(**shared, value=None, status=Status.UNDEFINED, reason=found.value.reason)
+        status = Status.UNAVAILABLE if isinstance(found.value, Missing) else Status.UNDEFINED
+        return Measurement(**shared, value=None, status=status, reason=found.value.reason)
     return Measurement(**shared, value=found.value)
 
 

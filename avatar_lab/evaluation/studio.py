@@ -7,7 +7,7 @@ functions of the studio, so that any number of workers gives the same rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -25,6 +25,7 @@ from avatar_lab.evaluation.generate import Generated, generate
 from avatar_lab.evaluation.live import Persona
 from avatar_lab.evaluation.media import Media, decode
 from avatar_lab.evaluation.observation import Observation, Reader, observe
+from avatar_lab.evaluation.plugin.protocol import Plugin, Take, Wave, measure_with
 from avatar_lab.evaluation.references import References, Unavailable
 from avatar_lab.layout import Layout
 
@@ -36,6 +37,7 @@ class Studio:
     agents      all agents by name
     open_data   opens the prepared data set; called once in every process, since open files cannot be shared
     films       number of conversations that are also filmed
+    plugins     what measures all media with foreign weights
     """
 
     agents: Mapping[str, Agent]
@@ -51,6 +53,7 @@ class Studio:
     films: int
     film_seconds: float
     film_folder: Path
+    plugins: tuple[Plugin, ...] = ()
     _data: DyadData | None = field(default=None, init=False)
     _loaded: dict[Path, Checkpoint] = field(default_factory=dict, init=False)
 
@@ -84,8 +87,16 @@ class Studio:
                 media = self.decode(tokens_AK, latents_FHWC)
                 if filmed:
                     self._film(agent, conversation, media)
-                results.append((digest, observe(media, conversation, reader=self.reader, layout=self.layout)))
+                results.append((digest, self.observe(media, conversation)))
         return results
+
+    def observe(self, media: Media, conversation: Conversation) -> Observation:
+        """What is read and detected in the media of one conversation, and what plugins find there."""
+        seen = observe(media, conversation, reader=self.reader, layout=self.layout)
+        if not self.plugins:
+            return seen
+        take = Take(media=media, observation=seen, person_S=self.anchor_voice(conversation), layout=self.layout)
+        return replace(seen, extra=tuple(found for plugin in self.plugins for found in measure_with(plugin, take)))
 
     def film(self, agent: Agent, numbers: Sequence[int]) -> None:
         """Film an agent in these conversations, one after the other; films that are there are left alone.
@@ -142,6 +153,11 @@ class Studio:
         batch = user_batch(self.data, [conversation])
         num_tokens = conversation.num_blocks * self.layout.audio_per_block
         return self.decode(batch.audio_BEK[0, :num_tokens], batch.video_BFHWC[0])
+
+    def anchor_voice(self, conversation: Conversation) -> Wave:
+        """The voice sample that the avatar starts from, through the codec."""
+        voice_BS, _ = self.audio_codec.decode(recorded_batch(self.data, [conversation]).anchor.voice_BNK)
+        return voice_BS[0].float().numpy()
 
     def write_inputs(self, folder: Path) -> None:
         """What another system needs of every conversation (``exchange``); those that are complete are left alone."""

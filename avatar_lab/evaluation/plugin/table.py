@@ -1,0 +1,9 @@
+"""All plugins by name; ``plugins=[...]`` of an evaluation chooses among them."""
+
+from __future__ import annotations
+
+from avatar_lab.evaluation.plugin.dnsmos import Dnsmos
+from avatar_lab.evaluation.plugin.protocol import Plugin
+from avatar_lab.evaluation.plugin.speaker_similarity import SpeakerSimilarity
+
+PLUGINS: dict[str, Plugin] = {plugin.name: plugin for plugin in (Dnsmos(), SpeakerSimilarity())}

@@ -1,0 +1,161 @@
+"""Metrics with foreign weights: numbers reach rows, what is missing is said, and the real networks hear noise."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avatar_lab.evaluation.archive import read_observations, write_observations
+from avatar_lab.evaluation.finding import Finding, Missing
+from avatar_lab.evaluation.measure import conversation_cues, measure
+from avatar_lab.evaluation.media import Media
+from avatar_lab.evaluation.metric.undefined import Undefined
+from avatar_lab.evaluation.metrics import METRICS
+from avatar_lab.evaluation.plugin import protocol
+from avatar_lab.evaluation.plugin.dnsmos import SCALES, WINDOW_SECONDS, Dnsmos, cut_windows
+from avatar_lab.evaluation.plugin.protocol import Plugin, Take, Wave, identity_of, measure_with
+from avatar_lab.evaluation.plugin.speaker_similarity import SpeakerSimilarity, embed
+from avatar_lab.evaluation.plugin.speech import RATE, speech_at_16k
+from avatar_lab.evaluation.plugin.table import PLUGINS
+from avatar_lab.evaluation.rows import Status
+from avatar_lab.events.vad import detect_speech
+from avatar_lab.world.graph import world_v1
+from avatar_lab.world.simulate import simulate
+from avatar_lab.world.voice import synthesize
+from tests.evaluation.planted import LAYOUT, act, conversation
+
+
+def needs(*packages: str) -> pytest.MarkDecorator:
+    absent = [name for name in packages if importlib.util.find_spec(name) is None]
+    return pytest.mark.skipif(bool(absent), reason=f"{', '.join(absent)} not installed: extra metrics")
+
+
+def voices(seed: int) -> list[Wave]:
+    """30 s of both people of a dialogue of the world."""
+    dialogue = simulate(seed, 30.0, graph=world_v1(), held_out=True, layout=LAYOUT)
+    return [
+        synthesize(
+            dialogue.persons[side].voice,
+            dialogue.tracks[side].voice_RQ,
+            LAYOUT.sample_rate,
+            dialogue.noise.generator("sound", side),
+        ).astype(np.float32)
+        for side in "ab"
+    ]
+
+
+def take(audio_S: Wave, speech: list[tuple[float, float]] | None = None, person_S: Wave | None = None) -> Take:
+    spoken = detect_speech(audio_S, LAYOUT.sample_rate) if speech is None else speech
+    return Take(
+        media=Media(video_PHWC=np.zeros((1, 8, 8, 3), np.uint8), audio_S=audio_S),
+        observation=replace(act("frozen", conversation(0, "a")), speech=spoken),
+        person_S=audio_S if person_S is None else person_S,
+        layout=LAYOUT,
+    )
+
+
+def test_every_plugin_describes_its_metrics() -> None:
+    for name, plugin in PLUGINS.items():
+        assert plugin.name == name
+        assert set(plugin.metrics) == {metric for metric, about in METRICS.items() if about.plugin == name}
+        assert "package" in plugin.weights
+
+
+@pytest.mark.parametrize("plugin", PLUGINS.values(), ids=list(PLUGINS))
+def test_missing_weights_are_unavailable_with_the_reason(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    for module in ("dnsmos", "speaker_similarity"):
+        importlib.import_module(f"avatar_lab.evaluation.plugin.{module}")._network.cache_clear()
+    found = measure_with(plugin, take(np.zeros(48_000, np.float32)))
+    assert {one.metric for one in found} == set(plugin.metrics)
+    assert all(isinstance(one.value, Missing) and "pip install" in one.value.reason for one in found)
+    assert identity_of(plugin).startswith("unavailable: ")
+    judged = conversation(0, "a")
+    seen = replace(act("oracle", judged), extra=found)
+    rows = [
+        row for row in measure(judged, seen, conversation_cues(judged, seed=0), LAYOUT) if METRICS[row.metric].plugin
+    ]
+    assert [row.status for row in rows] == [Status.UNAVAILABLE] * len(plugin.metrics)
+    assert all(row.value is None and "pip install" in str(row.reason) for row in rows)
+
+
+def test_findings_reach_archive_and_rows(tmp_path: Path) -> None:
+    judged = conversation(0, "a")
+    names = list(SCALES)
+    extra = tuple(
+        Finding(metric=name, value=value, n=3)
+        for name, value in zip(names, (1 / 3, Undefined("silent"), Missing("no weights")), strict=True)
+    )
+    write_observations(tmp_path, "oracle", {judged.name: replace(act("oracle", judged), extra=extra)}, "sha")
+    kept = read_observations(tmp_path, "oracle", "sha")
+    assert kept is not None
+    assert kept[judged.name].extra == extra
+    assert [type(one.value) for one in kept[judged.name].extra] == [float, Undefined, Missing]
+    rows = {row.metric: row for row in measure(judged, kept[judged.name], conversation_cues(judged, seed=0), LAYOUT)}
+    assert rows[names[0]].value == 1 / 3
+    assert [rows[name].status for name in names] == [Status.OK, Status.UNDEFINED, Status.UNAVAILABLE]
+
+
+@dataclass(frozen=True)
+class Forgetful:
+    name: str = "forgetful"
+    metrics: tuple[str, ...] = ("dnsmos_overall", "dnsmos_signal")
+    weights: str = "none"
+
+    def identity(self) -> str:
+        return "1"
+
+    def measure(self, take: Take) -> list[Finding]:
+        return [Finding(metric="dnsmos_overall", value=1.0, n=1)]
+
+
+def test_a_plugin_that_leaves_a_metric_out_is_refused() -> None:
+    with pytest.raises(ValueError, match="forgetful found"):
+        measure_with(Forgetful(), take(np.zeros(10, np.float32)))
+
+
+def test_speech_is_joined_at_16_khz_and_windows_are_full() -> None:
+    sound_S = np.ones(3 * LAYOUT.sample_rate, np.float32)
+    assert len(speech_at_16k(sound_S, LAYOUT.sample_rate, [(0.5, 1.0), (2.0, 9.0)])) == pytest.approx(1.5 * RATE, abs=2)
+    assert len(speech_at_16k(sound_S, LAYOUT.sample_rate, [])) == 0
+    size = int(WINDOW_SECONDS * RATE)
+    assert cut_windows(np.ones(RATE, np.float32)).shape == (7, size), "doubled to 16 s, as the package does"
+    assert cut_windows(np.ones(12 * RATE, np.float32)).shape == (3, size)
+
+
+@needs("speechmos", "onnxruntime")
+def test_dnsmos_hears_noise_and_refuses_silence() -> None:
+    clean_S = voices(11)[0]
+    speech = detect_speech(clean_S, LAYOUT.sample_rate)
+    level = np.sqrt(np.mean(speech_at_16k(clean_S, LAYOUT.sample_rate, speech) ** 2))
+    noise_S = level * np.random.default_rng(0).standard_normal(len(clean_S))
+    noisy_S = np.clip(clean_S + noise_S, -1, 1).astype(np.float32)
+    clean, noisy = (
+        {one.metric: one.value for one in Dnsmos().measure(take(wave, speech))} for wave in (clean_S, noisy_S)
+    )
+    print(clean, noisy)
+    assert all(1 <= float(value) <= 5 for value in clean.values())  # type: ignore[arg-type]
+    assert clean["dnsmos_background"] > noisy["dnsmos_background"] + 0.5  # type: ignore[operator]
+    silent = Dnsmos().measure(take(np.zeros(48_000, np.float32)))
+    assert all(isinstance(one.value, Undefined) for one in silent)
+
+
+@needs("resemblyzer", "librosa", "webrtcvad")
+def test_a_person_is_more_like_themselves_than_like_another() -> None:
+    mine_S, other_S = voices(11)
+    half = len(mine_S) // 2
+    rate = LAYOUT.sample_rate
+    first, second, other = (
+        embed(wave, rate, detect_speech(wave, rate)) for wave in (mine_S[:half], mine_S[half:], other_S)
+    )
+    assert not isinstance(first, Undefined)
+    print("same", float(first @ second), "other", float(first @ other))  # type: ignore[operator]
+    assert float(first @ second) > float(first @ other)  # type: ignore[operator]
+    found = {one.metric: one.value for one in SpeakerSimilarity().measure(take(mine_S, person_S=mine_S))}
+    assert found["speech_speaker_similarity"] == pytest.approx(1, abs=1e-5)
+    assert isinstance(found["reaction_speaker_similarity"], Undefined), "no vocal reactions"
