@@ -1,8 +1,8 @@
 """What was observed of an agent, kept on disk: later rows, other agents' rows, report and notebooks read it.
 
-``observations/<agent>.npz`` holds the curves of every sample and what plugins found, ``events/<agent>.parquet`` what the
-detectors found, with one interaction name per sample. To roll out and to read pixels costs minutes, to compute metrics from curves seconds: a
-new metric needs no new rollout.
+``observations/<agent>.npz`` holds the curves of every sample and what plugins found, ``events/<agent>.parquet`` what
+the detectors found, with one interaction name per sample. To roll out and to read pixels costs minutes, to compute
+metrics from curves seconds: a new metric needs no new rollout.
 """
 
 from __future__ import annotations
