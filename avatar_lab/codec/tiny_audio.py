@@ -163,15 +163,23 @@ class TinyAudio(ShippedNetwork):
             )
         if state is None:
             state = self._decoder_start(len(tokens_BAK))
-        if not tokens_BAK.shape[1]:
-            return self.read_out.weight.new_zeros(len(tokens_BAK), 0), state
+        if not tokens_BAK[..., 0].numel():
+            length = tokens_BAK.shape[1] * self.samples_per_token
+            return self.read_out.weight.new_zeros(len(tokens_BAK), length), state
         if int(tokens_BAK.min()) < 0 or int(tokens_BAK.max()) >= self.codebook.size:
             raise ValueError(f"tokens must lie in 0..{self.codebook.size - 1}; is this another codec's stream?")
         embedding_BAD = self.codebook.embed(tokens_BAK)
-        frames_BRX, past, frame_past_BRX = self.frames(embedding_BAD, state.past, state.frame_past_BRX)
-        level_BRM, octave_BR, voicing_BR = self.read(frames_BRX)
+        # Row by row: products over more rows add up in another order, and the phase of a voice gathers the difference.
+        rows = [self._decode_row(embedding_BAD, state, slice(row, row + 1)) for row in range(len(tokens_BAK))]
+        level_BRM, octave_BR, voicing_BR, frame_past_BRX, *past = map(torch.cat, zip(*rows, strict=True))
         wav_BS, vocoder = self.vocoder(level_BRM, octave_BR, voicing_BR.sigmoid(), state.vocoder)
-        return wav_BS, DecoderState(past=past, frame_past_BRX=frame_past_BRX, vocoder=vocoder)
+        return wav_BS, DecoderState(past=tuple(past), frame_past_BRX=frame_past_BRX, vocoder=vocoder)
+
+    def _decode_row(self, embedding_BAD: Tensor, state: DecoderState, row: slice) -> tuple[Tensor, ...]:
+        """What the vocoder needs of one row, then the row's past over frames and of each convolution."""
+        before = tuple(past[row] for past in state.past)
+        frames_BRX, past, frame_past_BRX = self.frames(embedding_BAD[row], before, state.frame_past_BRX[row])
+        return *self.read(frames_BRX), frame_past_BRX, *past
 
     # The network, shared by training and use -------------------------------------------------------------------------
     def latents(self, features_BRX: Tensor, past: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
