@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from avatar_lab.precision import fast_bfloat16
 from avatar_lab.training.optimizer import AdamW
 
+WORTH_HALF = 64
+"""Rows and columns from which products in bfloat16 save anything; smaller matrices feel its rounding most."""
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the Newton-Schulz iteration, chosen for speed at small singular values."""
 _ADAM_RMS = 0.2
@@ -30,7 +32,8 @@ def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
     wide = matrix.mT if tall else matrix
     x = wide.reshape(-1, *wide.shape[-2:])
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    if fast_bfloat16(matrix.device.type):  # precise enough for directions, as in the reference
+    large = min(matrix.shape[-2:]) >= WORTH_HALF
+    if large and fast_bfloat16(matrix.device.type):  # precise enough for directions, as in the reference
         x = x.bfloat16()
     linear, cubic, quintic = _QUINTIC
     for _ in range(iterations):

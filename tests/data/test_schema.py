@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from avatar_lab.data.schema import from_members, shard_key, to_members
+from avatar_lab.data.schema.npy import read_npy
 from avatar_lab.data.schema.sample import ARRAYS
 from avatar_lab.layout import Layout
 from tests.data.small_dataset import random_interaction
@@ -65,3 +66,19 @@ def test_keys_have_no_dots_or_slashes() -> None:
     assert shard_key("session 1/../a.b") == "session-1----a-b"
     with pytest.raises(ValueError, match="empty"):
         shard_key("")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(12.0).reshape(3, 4), np.zeros((0, 3), np.int32), np.array(5), np.ones((2, 3, 4), np.float16)[:, :, ::2]],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_come_back_in_any_order_and_may_be_written_to(array: np.ndarray, order: str) -> None:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.asarray(array, order=order), allow_pickle=False)  # type: ignore[arg-type]
+    for _ in range(2):  # once more with the header remembered
+        read = read_npy(buffer.getvalue(), where="here")
+        np.testing.assert_array_equal(read, array)
+        assert (read.dtype, read.shape) == (array.dtype, array.shape)
+        assert read.flags.writeable

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from avatar_lab.training.muon import Muon, orthogonalise
+from avatar_lab.training.muon import WORTH_HALF, Muon, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8), (16, 16)])
@@ -78,3 +78,11 @@ def test_spared_matrices_get_adams_elementwise_steps() -> None:
     first, second = (p.detach() - b for p, b in zip(net.parameters(), before, strict=True))
     assert (second.abs() - 0.1).abs().max() < 1e-3  # the first step of Adam is the sign of the gradient
     assert torch.linalg.svdvals(first).min() > 0.4 * torch.linalg.svdvals(first).max()  # orthogonalised
+
+
+@pytest.mark.parametrize("size", [6, WORTH_HALF - 1, WORTH_HALF, 128])
+def test_singular_values_come_near_one_in_whatever_precision_this_machine_picks(size: int) -> None:
+    torch.manual_seed(size)
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(3, size, 4 * size)))
+    assert values.min() > 0.6
+    assert values.max() < 1.3

@@ -7,7 +7,8 @@ import io
 import math
 import tokenize
 from dataclasses import dataclass
-from typing import IO
+from functools import lru_cache
+from typing import IO, Literal
 
 import numpy as np
 
@@ -22,6 +23,8 @@ DAMAGE = (
     tokenize.TokenError,
 )
 """What numpy raises on headers that are none, or that announce more than there is."""
+_LONGEST = 4096
+"""Bytes of a header that is worth remembering."""
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -31,6 +34,8 @@ class NpyHeader:
 
     shape: tuple[int, ...]
     dtype: np.dtype
+    fortran: bool = False
+    """Columns first."""
 
     @property
     def nbytes(self) -> int:
@@ -46,8 +51,28 @@ def read_header(file: IO[bytes]) -> NpyHeader:
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"npy format {version} is not one that this package reads")
-    shape, _, dtype = _HEADERS[version](file)
-    return NpyHeader(shape=shape, dtype=dtype)
+    shape, fortran, dtype = _HEADERS[version](file)
+    return NpyHeader(shape=shape, dtype=dtype, fortran=fortran)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(header: bytes) -> NpyHeader:
+    """The same; numpy parses headers as Python, which costs more than to read the array, and samples repeat them."""
+    return read_header(io.BytesIO(header))
+
+
+def _header_of(raw: bytes) -> tuple[NpyHeader, int]:
+    """The header of an array, and where it ends.
+
+    Raises:
+        DAMAGE: it is none.
+    """
+    width = 2 if raw[6:7] == b"\x01" else 4
+    end = 8 + width + int.from_bytes(raw[8 : 8 + width], "little")
+    if end > min(len(raw), _LONGEST):
+        file = io.BytesIO(raw)
+        return read_header(file), file.tell()
+    return _parsed(raw[:end]), end
 
 
 def check_announced(header: NpyHeader, there: int) -> None:
@@ -79,8 +104,11 @@ def read_npy(raw: bytes, *, where: str) -> np.ndarray:
         ValueError: the bytes are no array, hold other than the header announces, or would have to be unpickled.
     """
     try:
-        buffer = io.BytesIO(raw)
-        check_announced(read_header(buffer), len(raw) - buffer.tell())
-        return np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
+        header, end = _header_of(raw)
+        check_announced(header, len(raw) - end)
+        if header.dtype.hasobject:
+            return np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)  # refuses it
+        order: Literal["F", "C"] = "F" if header.fortran else "C"
+        return np.ndarray(header.shape, header.dtype, buffer=raw, offset=end, order=order).copy(order="K")
     except DAMAGE as error:
         raise ValueError(f"{where}: {error}") from error
