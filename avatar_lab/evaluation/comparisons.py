@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from avatar_lab.evaluation.agents import MODEL_AGENTS, Agent, ModelAgent
+from avatar_lab.evaluation.estimates import usable
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.paired import Comparison, compare_paired
-from avatar_lab.evaluation.rows import Status
 
 COMPARED = (
     "lip_sync_correlation",
@@ -38,7 +38,7 @@ def compare_agents(samples: pd.DataFrame, agents: Mapping[str, Agent], *, seed: 
     pairs = []
     for first, second in _partners(agents):
         for metric in COMPARED:
-            values = [by_dyad(samples, agent, metric) for agent in (first, second)]
+            values = [by_dyad(samples[samples.agent == agent], metric) for agent in (first, second)]
             if not values[0].keys() & values[1].keys():
                 continue
             better = METRICS[metric].higher_better is not False
@@ -47,10 +47,10 @@ def compare_agents(samples: pd.DataFrame, agents: Mapping[str, Agent], *, seed: 
     return pairs
 
 
-def by_dyad(samples: pd.DataFrame, agent: str, metric: str) -> dict[str, float]:
-    """Mean value of each dyad in which the metric is defined."""
-    kept = samples[(samples.agent == agent) & (samples.metric == metric) & (samples.status == Status.OK)]
-    return {str(dyad): float(value) for dyad, value in kept.groupby("dyad_id").value.mean().items()}
+def by_dyad(rows: pd.DataFrame, metric: str) -> dict[str, float]:
+    """Mean value of each dyad in which the metric is defined, from the rows of one agent."""
+    means = usable(rows, metric).groupby("dyad_id").value.mean()
+    return {str(dyad): float(value) for dyad, value in means.items()}
 
 
 def _partners(agents: Mapping[str, Agent]) -> Sequence[tuple[str, str]]:

@@ -8,6 +8,7 @@ Both arms decode and encode again, so that what they differ in is what was mixed
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,44 +23,10 @@ from avatar_lab.layout import Layout, Stream
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
-    """A burst of faint white noise at the user's microphone: something in the room, which means nothing."""
+class AtMicrophone(ABC):
+    """Base of sounds that are added to what the user's microphone hears."""
 
-    level_db: float = -46.0
-    """Root mean square against full scale; speech lies near -20."""
-    seconds: float = 0.6
-    stream: Stream = Stream.USER_AUDIO
-
-    def baseline(self, context: Context, scene: Scene) -> Context:
-        return replace(context, user=with_values(context.user, self.stream, self._again(context, scene, 0.0)))
-
-    def edit(self, context: Context, scene: Scene) -> Context:
-        amplitude = 10 ** (self.level_db / 20)
-        return replace(context, user=with_values(context.user, self.stream, self._again(context, scene, amplitude)))
-
-    def _again(self, context: Context, scene: Scene, amplitude: float) -> Tensor:
-        tokens_BTK = context.user.audio_BTK.clone()
-        codec, layout = scene.studio.audio_codec, scene.layout
-        wav_BS, _ = codec.decode(tokens_BTK)
-        length = round(self.seconds * layout.sample_rate)
-        for row, unit in enumerate(scene.units):
-            start = scene.token(unit, self.stream) * layout.samples_per_token
-            rng = torch.Generator().manual_seed(unit.recorded.window.sample % 2**32)
-            burst_S = amplitude * torch.randn(length, generator=rng)
-            wav_BS[row, start : start + length] += burst_S[: wav_BS.shape[1] - start]
-        return codec.encode(wav_BS)[0]
-
-    def first_block(self, unit: Unit, layout: Layout) -> int:
-        return first_to_see(layout, self.stream, token_at(layout, self.stream, unit.time))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Echo:
-    """The avatar's recorded speech comes back from the user's loudspeaker into the user's microphone."""
-
-    level_db: float = -20.0
-    """Against the voice itself, as a laptop without echo cancellation gives it."""
-    delay: float = 0.15
+    level_db: float
     stream: Stream = Stream.USER_AUDIO
 
     def baseline(self, context: Context, scene: Scene) -> Context:
@@ -68,6 +35,43 @@ class Echo:
     def edit(self, context: Context, scene: Scene) -> Context:
         gain = 10 ** (self.level_db / 20)
         return replace(context, user=with_values(context.user, self.stream, self._again(context, scene, gain)))
+
+    def first_block(self, unit: Unit, layout: Layout) -> int:
+        return first_to_see(layout, self.stream, token_at(layout, self.stream, unit.time))
+
+    @abstractmethod
+    def _again(self, context: Context, scene: Scene, gain: float) -> Tensor:
+        """Tokens (B, T, K) of what is heard, with the sound added at ``gain``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise(AtMicrophone):
+    """A burst of faint white noise at the user's microphone: something in the room, which means nothing."""
+
+    level_db: float = -46.0
+    """Root mean square against full scale; speech lies near -20."""
+    seconds: float = 0.6
+
+    def _again(self, context: Context, scene: Scene, gain: float) -> Tensor:
+        tokens_BTK = context.user.audio_BTK.clone()
+        codec, layout = scene.studio.audio_codec, scene.layout
+        wav_BS, _ = codec.decode(tokens_BTK)
+        length = round(self.seconds * layout.sample_rate)
+        for row, unit in enumerate(scene.units):
+            start = scene.token(unit, self.stream) * layout.samples_per_token
+            rng = torch.Generator().manual_seed(unit.recorded.window.sample % 2**32)
+            burst_S = gain * torch.randn(length, generator=rng)
+            wav_BS[row, start : start + length] += burst_S[: wav_BS.shape[1] - start]
+        return codec.encode(wav_BS)[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Echo(AtMicrophone):
+    """The avatar's recorded speech comes back from the user's loudspeaker into the user's microphone."""
+
+    level_db: float = -20.0
+    """Against the voice itself, as a laptop without echo cancellation gives it."""
+    delay: float = 0.15
 
     def _again(self, context: Context, scene: Scene, gain: float) -> Tensor:
         codec, layout = scene.studio.audio_codec, scene.layout
@@ -82,9 +86,6 @@ class Echo:
             if length > 0:
                 heard_BS[row, begin : begin + length] += gain * own_BS[row, begin - late : begin - late + length]
         return codec.encode(heard_BS.clamp(-1, 1))[0]
-
-    def first_block(self, unit: Unit, layout: Layout) -> int:
-        return first_to_see(layout, self.stream, token_at(layout, self.stream, unit.time))
 
 
 @dataclass(frozen=True, kw_only=True)

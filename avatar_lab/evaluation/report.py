@@ -20,6 +20,7 @@ from avatar_lab.evaluation.estimates import AgentMetric, estimate_metric
 from avatar_lab.evaluation.film import film_seconds
 from avatar_lab.evaluation.intervention_rows import interventions_df
 from avatar_lab.evaluation.metrics import METRICS, SUMMARY_METRICS
+from avatar_lab.evaluation.observation import Observation
 from avatar_lab.evaluation.plots import ResponseCurve
 from avatar_lab.evaluation.plots_film import strip_figure
 from avatar_lab.evaluation.responses import RESPONSES, Response, curve_bins, event_locked_counts
@@ -99,6 +100,9 @@ def gather(
     latency = _read_json(out / "latency.json")
     asked = out / "interventions.parquet"
     films = list_films(out / "films", agents)
+    cues = json.loads((out / "cues.json").read_text())
+    names = dict.fromkeys([*agents, TRUTH])  # the recorded people are kept whoever was asked for
+    observed = {name: seen for name in names if (seen := read_observations(out, name))}
     notes = json.loads((out / "notable.json").read_text()) if (out / "notable.json").is_file() else []
     return Report(
         agents=agents,
@@ -106,14 +110,14 @@ def gather(
         details=details,
         pairs=compare_agents(samples, agents, seed=seed),
         interventions=interventions_df(asked) if asked.is_file() else None,
-        timelines=read_timelines(out, agents, fps=fps),
+        timelines=draw_timelines(observed, cues, agents, fps=fps),
         verdicts=judge({(cell.agent, cell.metric): cell for cell in cells}, latency),
         curves=response_curves(out, samples, agents),
         latency=latency,
         losses={} if runs is None else loss_curves(runs),
         films=films,
         notes={note["sample"]: note["why"] for note in notes},
-        strips=draw_strips(out, films, fps=fps),
+        strips=draw_strips(observed, films, cues, fps=fps),
         reader=_read_json(out / "reader.json"),
         seconds=dict(seconds),
         hardware=dict(hardware),
@@ -172,14 +176,14 @@ def response_curve(agent: str, response: Response, cues: dict[str, Any], events:
     )
 
 
-def read_timelines(out: Path, agents: Iterable[str], *, fps: float) -> dict[str, Timelines]:
-    """Timelines of all agents that were observed."""
-    users = read_observations(out, TRUTH)
+def draw_timelines(
+    observed: Mapping[str, Mapping[str, Observation]], cues: Mapping[str, Any], agents: Iterable[str], *, fps: float
+) -> dict[str, Timelines]:
+    """Timelines of those ``agents`` that were observed; none where the recorded people were not."""
+    users = observed.get(TRUTH)
     if users is None:
         return {}
-    cues = json.loads((out / "cues.json").read_text())
-    found = {agent: timelines(out, agent, cues, users, fps=fps) for agent in agents}
-    return {agent: timeline for agent, timeline in found.items() if timeline is not None}
+    return {agent: timelines(observed[agent], cues, users, fps=fps) for agent in agents if agent in observed}
 
 
 def loss_curves(runs: Path) -> dict[str, dict[str, tuple[Array, Array]]]:
@@ -209,17 +213,22 @@ def list_films(folder: Path, agents: Iterable[str]) -> dict[str, dict[str, Path]
     return found
 
 
-def draw_strips(out: Path, films: Mapping[str, Mapping[str, Path]], *, fps: float) -> dict[str, dict[str, str]]:
+def draw_strips(
+    observed: Mapping[str, Mapping[str, Observation]],
+    films: Mapping[str, Mapping[str, Path]],
+    cues: Mapping[str, Any],
+    *,
+    fps: float,
+) -> dict[str, dict[str, str]]:
     """What goes below each film; nothing where its agent's or its user's curves are not kept."""
-    users = read_observations(out, TRUTH) or {}
-    cues = json.loads((out / "cues.json").read_text())
-    observed = {agent: read_observations(out, agent) or {} for agent in {a for of in films.values() for a in of}}
+    users = observed.get(TRUTH, {})
     strips: dict[str, dict[str, str]] = {}
     for sample, by_agent in films.items():
         user = users.get(cues[sample]["partner"]) if sample in cues else None
         for agent, path in by_agent.items():
-            if user is not None and sample in observed[agent]:
-                drawn = strip_figure(user, observed[agent][sample], fps=fps, seconds=film_seconds(path))
+            seen = observed.get(agent, {}).get(sample)
+            if user is not None and seen is not None:
+                drawn = strip_figure(user, seen, fps=fps, seconds=film_seconds(path))
                 strips.setdefault(sample, {})[agent] = drawn
     return strips
 

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avatar_lab.evaluation.archive import read_observations
 from avatar_lab.evaluation.measure_motion import QUIET
 from avatar_lab.evaluation.metric.drift import WINDOW_SECONDS, rate_per_window, windowed
 from avatar_lab.evaluation.metric.turn_taking import Speech, floor_transfer_offsets
@@ -52,17 +50,18 @@ COURSES: dict[str, Curve] = {"head motion, degrees": _motion, "loudness, dB": _l
 
 
 def timelines(
-    out: Path, agent: str, cues: Mapping[str, Mapping[str, Any]], users: Mapping[str, Observation], *, fps: float
-) -> Timelines | None:
-    """Timelines of an agent; ``None`` where nothing was observed.
+    observed: Mapping[str, Observation],
+    cues: Mapping[str, Mapping[str, Any]],
+    users: Mapping[str, Observation],
+    *,
+    fps: float,
+) -> Timelines:
+    """Timelines of an agent that was observed at least once.
 
     Args:
         cues: ``cues.json``.
-        users: the recorded people, by name of sample.
+        observed, users: the agent and the recorded people, by name of sample.
     """
-    observed = read_observations(out, agent)
-    if not observed:
-        return None
     offsets: list[float] = []
     courses: dict[str, list[Array]] = {name: [] for name in COURSES}
     for sample, observation in observed.items():

@@ -12,7 +12,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from avatar_lab.evaluation.estimates import contrast, usable
+from avatar_lab.evaluation.comparisons import by_dyad
+from avatar_lab.evaluation.estimates import contrast
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.multiplicity import holm
 from avatar_lab.evaluation.paired import Comparison, compare_paired, difference
@@ -63,7 +64,7 @@ def compare(result: Result, first: str, second: str, metrics: Sequence[str] | No
     for metric in metrics:
         if any(metric not in parts for parts in rows.values()):
             continue
-        values = {name: _by_dyad(parts[metric], metric) for name, parts in rows.items()}
+        values = {name: by_dyad(parts[metric], metric) for name, parts in rows.items()}
         compared = compare_paired(
             values[first], values[second], higher_better=METRICS[metric].higher_better is not False, seed=result.seed
         )
@@ -81,11 +82,6 @@ def compare(result: Result, first: str, second: str, metrics: Sequence[str] | No
         )
         for metric, compared in found.items()
     ]
-
-
-def _by_dyad(rows: pd.DataFrame, metric: str) -> dict[str, float]:
-    means = usable(rows, metric).groupby("dyad_id").value.mean()
-    return {str(dyad): float(value) for dyad, value in means.items()}
 
 
 def shared_samples(result: Result, first: str, second: str) -> dict[str, pd.DataFrame]:
