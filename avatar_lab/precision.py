@@ -6,6 +6,8 @@ times as fast as in fp32 (experiments/LOG.md).
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 
@@ -20,3 +22,9 @@ def fast_bfloat16(device: str) -> bool:
 def fast_products(device: str) -> torch.autocast:
     """Context in which products are taken in bfloat16 where that is faster; everything else stays as it is."""
     return torch.autocast(device, torch.bfloat16, enabled=fast_bfloat16(device))
+
+
+def block_products(device: str) -> AbstractContextManager[object]:
+    """Context for rolling out block by block: on CPUs in fp32, since products are so small there that conversions take
+    longer than bfloat16 saves; elsewhere as the caller has it."""
+    return torch.autocast(device, enabled=False) if device == "cpu" else nullcontext()

@@ -29,6 +29,7 @@ from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates, condition
 from avatar_lab.objective.joint_flow import gaussian_like
 from avatar_lab.objective.losses import Losses, masked_mean
+from avatar_lab.precision import block_products
 from avatar_lab.rollout.rollout import observed_audio, rollout
 from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels, TensorRecord, join
 
@@ -97,17 +98,17 @@ class SelfForcing:
         exit_rng = torch.Generator().manual_seed(step)
         num_steps = 1 + int(torch.randint(len(self.sampler.steps), (1,), generator=exit_rng))
         seed = int(torch.randint(2**31, (1,), generator=rng))
-        blocks = list(
-            rollout(
-                student,
-                block_inputs(window.context, student.layout),
-                window.context.anchor,
-                sampler=self.sampler,
-                seed=seed,
-                conversation_B=batch.sample_B,
-                num_steps=num_steps,
-            )
+        made = rollout(
+            student,
+            block_inputs(window.context, student.layout),
+            window.context.anchor,
+            sampler=self.sampler,
+            seed=seed,
+            conversation_B=batch.sample_B,
+            num_steps=num_steps,
         )
+        with block_products(batch.video_BFHWC.device.type):
+            blocks = list(made)
         estimate = [block.denoised.estimate for block in blocks]
         return Rollouts(
             context=window.context,

@@ -9,7 +9,6 @@ mouth, smile, nods and leans in generated pixels.
 from __future__ import annotations
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from avatar_lab.weight_file import ShippedNetwork
@@ -41,8 +40,9 @@ class AttentivePool(nn.Module):
     def forward(self, features_PCHW: Tensor) -> Tensor:
         """(P, places * (C + 2))"""
         weight_PKS = self.attention(features_PCHW).flatten(2).softmax(-1)
-        values_PSC = torch.cat((features_PCHW.flatten(2).mT, self.xy_S2.expand(len(features_PCHW), -1, -1)), -1)
-        return (weight_PKS @ values_PSC).flatten(1)
+        there_PKC = weight_PKS @ features_PCHW.flatten(2).mT
+        where_PK2 = weight_PKS @ self.xy_S2
+        return torch.cat((there_PKC, where_PK2), -1).flatten(1)
 
 
 class PixelReader(ShippedNetwork):
@@ -74,7 +74,10 @@ class PixelReader(ShippedNetwork):
         }
         self.frame_size = frame_size
         self.fine = nn.Sequential(
-            *_convolution(12, width, stride=2), *_convolution(width, width), *_convolution(width, width)
+            nn.Conv2d(3, width, 6, stride=4, padding=2),
+            nn.SiLU(),
+            *_convolution(width, width),
+            *_convolution(width, width),
         )
         self.look = AttentivePool(width=width, places=places, side=frame_size // 4)
         self.coarse = nn.Sequential(
@@ -96,8 +99,7 @@ class PixelReader(ShippedNetwork):
         size = self.frame_size
         if frames_PHWC.ndim != 4 or frames_PHWC.shape[1:] != (size, size, 3):
             raise ValueError(f"frames have shape {tuple(frames_PHWC.shape)}; expected (frames, {size}, {size}, 3)")
-        # Folded before converted, with channels last, as the convolutions want them.
-        x_PHWC = rearrange(frames_PHWC, "p (h a) (w b) c -> p h w (c a b)", a=2, b=2).to(self.unit_R.dtype) / 127.5 - 1
+        x_PHWC = frames_PHWC.to(self.unit_R.dtype) / 127.5 - 1
         fine_PCHW = self.fine(x_PHWC.permute(0, 3, 1, 2))
         return self.head(torch.cat((self.look(fine_PCHW), self.coarse(fine_PCHW).flatten(1)), 1))
 

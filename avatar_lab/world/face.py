@@ -92,7 +92,8 @@ def _draw_hair_behind(canvas: Canvas, pose: Pose, person: Appearance) -> None:
     box = canvas.box(*pose.bounds(centre, centre, half + 3, top, half + 3, length + 2))
     u, v = pose.head_coordinates(box)
     flare = half + np.float32(1.6 * person.hair_length) * np.clip(v / 16, -1, 1.2)
-    hem = length - np.float32(2.5 + 2 * person.hair_length) * (u / half) ** 4
+    bend = np.square(np.square(u / half))  # powers of negative numbers take 300 times as long
+    hem = length - np.float32(2.5 + 2 * person.hair_length) * bend
     inside = np.minimum(flare - np.sqrt(u * u + (np.minimum(v, 0) * (half / top)) ** 2), hem - v)
     shade = np.float32(0.72) - np.float32(0.008) * v
     canvas.paint(box, canvas.coverage(inside * pose.scale), person.hair, shade)
