@@ -1,4 +1,4 @@
-"""From trials to one answer per question: an effect per dyad, its interval, p-value, equivalence, power and verdict.
+"""From trials to one answer per question: an effect per dyad, its interval, p-value, equivalence, power and conclusion.
 
 D dyads   A arms   R resamples
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avatar_lab.evaluation.equivalence import MIN_DYADS, Verdict, equivalence_test
+from avatar_lab.evaluation.equivalence import MIN_DYADS, Conclusion, equivalence_test
 from avatar_lab.evaluation.experiment import Expected, Experiment, Question
 from avatar_lab.evaluation.outcomes import CONTROL, Trial
 from avatar_lab.evaluation.permutation import Alternative, arm_exchange_test, partner_exchange_test, sign_flip_test
@@ -33,7 +33,7 @@ class Answer:
 
     control, treated  means over dyads; ``None`` where the outcome is no pair of numbers
     p                 of the direction that is asked for; ``None`` where nothing is tested
-    equivalence       verdict on "unchanged" or "not inferior"
+    equivalence       conclusion on "unchanged" or "not inferior"
     power             to find the planned effect, or to show equivalence if nothing changes, given the dyads' spread
     """
 
@@ -45,7 +45,7 @@ class Answer:
     control: float | None = None
     treated: float | None = None
     p: float | None = None
-    equivalence: Verdict | None = None
+    equivalence: Conclusion | None = None
     margin: float | None = None
     power: float | None = None
     units: int
@@ -110,7 +110,7 @@ def _paired(
             largest_effect=None if same else question.largest,
         )
         margin = question.margin * abs(float(control_D.mean())) if relative else question.margin
-        found |= {"p": result.p, "equivalence": result.verdict, "margin": margin}
+        found |= {"p": result.p, "equivalence": result.conclusion, "margin": margin}
         found["power"] = power_of_equivalence(spread, num, margin) if margin > 0 else 0.0
     return found
 
@@ -212,4 +212,4 @@ def passes(answer: Answer, p_adjusted: float | None, *, alpha: float) -> bool | 
         low, high = answer.effect.low, answer.effect.high
         inside = low is not None and high is not None and MOVES[0] <= low and high <= MOVES[1]
         return inside and p_adjusted is not None and p_adjusted <= alpha
-    return answer.equivalence is Verdict.EQUIVALENT
+    return answer.equivalence is Conclusion.EQUIVALENT

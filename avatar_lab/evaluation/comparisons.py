@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from avatar_lab.evaluation.agents import MODEL_AGENTS, Agent, ModelAgent
-from avatar_lab.evaluation.estimates import usable
+from avatar_lab.evaluation.estimates import contrast, response_of, usable
 from avatar_lab.evaluation.metrics import METRICS
-from avatar_lab.evaluation.paired import Comparison, compare_paired
+from avatar_lab.evaluation.paired import Comparison, compare_paired, difference
+from avatar_lab.evaluation.statistics import cluster_bootstrap
 
 COMPARED = (
     "lip_sync_correlation",
@@ -37,14 +38,33 @@ def compare_agents(samples: pd.DataFrame, agents: Mapping[str, Agent], *, seed: 
     """Each level with the one below, and each further checkpoint with the shipped agent of its level."""
     pairs = []
     for first, second in _partners(agents):
+        rows = shared_samples(*(samples[samples.agent == agent] for agent in (first, second)))
         for metric in COMPARED:
-            values = [by_dyad(samples[samples.agent == agent], metric) for agent in (first, second)]
-            if not values[0].keys() & values[1].keys():
-                continue
-            better = METRICS[metric].higher_better is not False
-            compared = compare_paired(values[0], values[1], higher_better=better, seed=seed)
-            pairs.append(Pair(first=first, second=second, metric=metric, comparison=compared))
+            compared = compare_metric(*rows, metric, seed=seed)
+            if compared.difference.defined:
+                pairs.append(Pair(first=first, second=second, metric=metric, comparison=compared))
     return pairs
+
+
+def shared_samples(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of two agents in the samples that both were judged in; possibly none."""
+    common = set(first.sample_id) & set(second.sample_id) - {""}
+    return first[first.sample_id.isin(common)], second[second.sample_id.isin(common)]
+
+
+def compare_metric(first: pd.DataFrame, second: pd.DataFrame, metric: str, *, seed: int) -> Comparison:
+    """``second`` against ``first``, given their rows in the same samples.
+
+    A response pools its cues over dyads, as in the level table; its p and how often it is better are of dyads.
+    """
+    better = METRICS[metric].higher_better is not False
+    compared = compare_paired(by_dyad(first, metric), by_dyad(second, metric), higher_better=better, seed=seed)
+    response = response_of(metric)
+    if response is None or not compared.difference.defined:
+        return compared
+    (before, dyads, _), (now, others, _) = (contrast(rows, response.name) for rows in (first, second))
+    assert dyads == others, "cues do not depend on the agent, so both have them in the same dyads"
+    return replace(compared, difference=cluster_bootstrap(difference(before, now), dyads, seed=seed))
 
 
 def by_dyad(rows: pd.DataFrame, metric: str) -> dict[str, float]:

@@ -19,7 +19,7 @@ MIN_DYADS = 6
 """A bootstrap of fewer clusters is too narrow to prove that nothing happens, and 2 ** -5 > .025."""
 
 
-class Verdict(StrEnum):
+class Conclusion(StrEnum):
     EQUIVALENT = "equivalent"
     DIFFERENT = "different"
     """The whole interval lies beyond a margin."""
@@ -34,7 +34,7 @@ class Equivalence:
     low_margin: float
     high_margin: float
     p: float | None
-    verdict: Verdict
+    conclusion: Conclusion
 
 
 def equivalence_test(
@@ -64,7 +64,11 @@ def equivalence_test(
     interval, draws_R = bootstrap(statistic, num_dyads, seed=seed, resamples=resamples, confidence=1 - 2 * alpha)
     if interval.value is None or interval.low is None or interval.high is None:
         return Equivalence(
-            interval=interval, low_margin=low_margin, high_margin=high_margin, p=None, verdict=Verdict.INCONCLUSIVE
+            interval=interval,
+            low_margin=low_margin,
+            high_margin=high_margin,
+            p=None,
+            conclusion=Conclusion.INCONCLUSIVE,
         )
     low, high = interval.low, interval.high
     below = (1 + np.sum(draws_R <= low_margin)) / (1 + len(draws_R))
@@ -79,7 +83,7 @@ def equivalence_test(
         low_margin=low_margin,
         high_margin=high_margin,
         p=p,
-        verdict=_verdict(low, high, low_margin, high_margin, num_dyads),
+        conclusion=_conclude(low, high, low_margin, high_margin, num_dyads),
     )
 
 
@@ -89,11 +93,11 @@ def _unseen_p(value: float, low_margin: float, high_margin: float, largest: floa
     return float((1 - np.clip(distance / largest, 0.0, 1.0)) ** num_dyads)
 
 
-def _verdict(low: float, high: float, low_margin: float, high_margin: float, num_dyads: int) -> Verdict:
+def _conclude(low: float, high: float, low_margin: float, high_margin: float, num_dyads: int) -> Conclusion:
     if num_dyads < MIN_DYADS:
-        return Verdict.INCONCLUSIVE
+        return Conclusion.INCONCLUSIVE
     if low_margin < low and high < high_margin:
-        return Verdict.EQUIVALENT
+        return Conclusion.EQUIVALENT
     if high < low_margin or low > high_margin:
-        return Verdict.DIFFERENT
-    return Verdict.INCONCLUSIVE
+        return Conclusion.DIFFERENT
+    return Conclusion.INCONCLUSIVE

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from avatar_lab.evaluation.metrics import METRICS
-from avatar_lab.evaluation.responses import RESPONSES
+from avatar_lab.evaluation.responses import RESPONSES, Response
 from avatar_lab.evaluation.rows import Status
 from avatar_lab.evaluation.statistics import (
     Array,
@@ -43,7 +43,7 @@ class AgentMetric:
 def estimate_metric(samples: pd.DataFrame, *, agent: str, metric: str, seed: int) -> AgentMetric:
     """Estimate from the rows of all agents."""
     rows = samples[samples.agent == agent]
-    response = next((response for response in RESPONSES if response.metric == metric), None)
+    response = response_of(metric)
     if response is None:
         means = usable(rows, metric).groupby("dyad_id").value.mean()
         statistic, dyads, n = mean_of(means.to_numpy(np.float64)), len(means), len(means)
@@ -55,6 +55,19 @@ def estimate_metric(samples: pd.DataFrame, *, agent: str, metric: str, seed: int
     absent = "no rows" if plugin is None else f"not measured: plugins=[{plugin}] does"
     reason = None if estimate.defined else (reasons.iloc[0] if len(reasons) else absent)
     return AgentMetric(agent=agent, metric=metric, estimate=estimate, n=n, reason=reason)
+
+
+def columns_of(metric: str) -> tuple[str, ...]:
+    """Metrics whose rows an estimate is made from."""
+    response = response_of(metric)
+    if response is None:
+        return (metric,)
+    return (metric, f"{response.name}_after_cue", f"{response.name}_without_cue")
+
+
+def response_of(metric: str) -> Response | None:
+    """The response that a metric is the contrast of, if it is one."""
+    return next((response for response in RESPONSES if response.metric == metric), None)
 
 
 def contrast(rows: pd.DataFrame, name: str) -> tuple[Statistic, int, int]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avatar_lab.evaluation.answers import Answer, passes
-from avatar_lab.evaluation.equivalence import ALPHA, Verdict
+from avatar_lab.evaluation.equivalence import ALPHA, Conclusion
 from avatar_lab.evaluation.experiment import Expected
 from avatar_lab.evaluation.multiplicity import holm
 from avatar_lab.evaluation.statistics import Estimate
@@ -76,7 +76,7 @@ def _answers(plain: Sequence[Mapping[str, Any]]) -> list[Answer]:
                 **row,
                 "expected": Expected(row["expected"]),
                 "effect": Estimate(**row["effect"]),
-                "equivalence": None if row["equivalence"] is None else Verdict(row["equivalence"]),
+                "equivalence": None if row["equivalence"] is None else Conclusion(row["equivalence"]),
             }
         )
         for row in plain

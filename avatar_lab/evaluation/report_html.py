@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from avatar_lab.evaluation.agents import SCRIPTED, ReferenceAgent
+from avatar_lab.evaluation.digits import limits, number
 from avatar_lab.evaluation.metrics import METRICS, SUMMARY_METRICS
 from avatar_lab.evaluation.plots import forest_figure, latency_figure, loss_figure, response_figure
 from avatar_lab.evaluation.plots_time import course_figure, offset_figure
 from avatar_lab.evaluation.report import LEVEL_TABLE, Report
-from avatar_lab.evaluation.report_parts import all_metrics, comparisons, interval, interventions, number
+from avatar_lab.evaluation.report_parts import all_metrics, comparisons, interventions, typeset
 from avatar_lab.evaluation.report_style import STYLE
 from avatar_lab.evaluation.responses import RESPONSES
 from avatar_lab.page_style import data_uri, section
@@ -154,9 +155,9 @@ def _cell(report: Report, agent: str, metric: str) -> str:
     kind = "" if verdict is None else MARKS[verdict.passed][0]
     if cell.estimate.value is None:
         return f"<td class='undefined' title='{escape(cell.reason or '')}'>&ndash;</td>"
-    limits = interval(cell.estimate, cell.unit) or "one dyad"
-    small = f"<small>{limits} &middot; {cell.n}</small>" if metric in SUMMARY_METRICS else ""
-    return f"<td class='{kind}'><b>{number(cell.estimate.value, cell.unit)}</b>{small}</td>"
+    interval = typeset(limits(cell.estimate, cell.unit)) or "one dyad"
+    small = f"<small>{interval} &middot; {cell.n}</small>" if metric in SUMMARY_METRICS else ""
+    return f"<td class='{kind}'><b>{typeset(number(cell.estimate.value, cell.unit))}</b>{small}</td>"
 
 
 def _over_time(report: Report) -> Iterator[str]:

@@ -10,27 +10,18 @@ import pandas as pd
 
 from avatar_lab.evaluation.agents import Agent, ReferenceAgent
 from avatar_lab.evaluation.comparisons import Pair
+from avatar_lab.evaluation.digits import limits, number, p_text
 from avatar_lab.evaluation.estimates import AgentMetric
 from avatar_lab.evaluation.metrics import METRICS
-from avatar_lab.evaluation.statistics import Estimate
 from avatar_lab.page_style import section
 
-PRECISION = {"ms": 0, "1/min": 1, "p": 3}
 SIGNIFICANT = 0.05
 MARKS = {True: "pass", False: "fail", None: ""}
 
 
-def number(value: float, unit: str) -> str:
-    """A value in the digits that its unit deserves."""
-    text = f"{value:.{PRECISION.get(unit, 2)}f}"
-    return (text[1:] if float(text) == 0 and text.startswith("-") else text).replace("-", "&minus;")
-
-
-def interval(estimate: Estimate, unit: str) -> str:
-    """The limits, where there are any."""
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f"{number(estimate.low, unit)} &hellip; {number(estimate.high, unit)}"
+def typeset(text: str) -> str:
+    """Numbers with the signs that belong to them."""
+    return escape(text).replace("-", "&minus;").replace("...", "&hellip;")
 
 
 def all_metrics(details: Sequence[AgentMetric], agents: Mapping[str, Agent]) -> str:
@@ -47,8 +38,8 @@ def all_metrics(details: Sequence[AgentMetric], agents: Mapping[str, Agent]) -> 
                 reason = "not measured" if cell is None else cell.reason or ""
                 cells.append(f"<td class='undefined' title='{escape(reason)}'>&ndash;</td>")
                 continue
-            limits = f"<small>{interval(cell.estimate, metric.unit)}</small>"
-            cells.append(f"<td class='{kind}'><b>{number(cell.estimate.value, metric.unit)}</b>{limits}</td>")
+            small = f"<small>{typeset(limits(cell.estimate, metric.unit))}</small>"
+            cells.append(f"<td class='{kind}'><b>{typeset(number(cell.estimate.value, metric.unit))}</b>{small}</td>")
         arrow = {True: "&uarr;", False: "&darr;", None: ""}[metric.higher_better]
         title = f"<th title='{escape(metric.about)}'>{escape(metric.title)} {arrow}<small>{metric.unit}</small></th>"
         rows.append(f"<tr>{title}{''.join(cells)}</tr>")
@@ -72,21 +63,22 @@ def comparisons(pairs: Sequence[Pair], agents: Mapping[str, Agent]) -> str:
         if found.difference.value is None or found.improvement.value is None:
             continue
         certain = found.p is not None and found.p < SIGNIFICANT
-        p = "" if found.p is None else f"{found.p:.3f}"
-        change = f"<b>{number(found.difference.value, metric.unit)}</b> {interval(found.difference, metric.unit)}"
+        value, interval = number(found.difference.value, metric.unit), limits(found.difference, metric.unit)
+        change = f"<b>{typeset(value)}</b> {typeset(interval)}"
         rows.append(
             f"<tr><td>{escape(agents[pair.second].title)} &minus; {escape(agents[pair.first].title)}</td>"
             f"<td title='{escape(metric.about)}'>{escape(metric.title)}</td>"
             f"<td class='{'certain' if certain else ''}'>{change}</td>"
-            f"<td>{found.improvement.value:.2f}</td><td>{p}</td><td>{found.difference.dyads}</td></tr>"
+            f"<td>{found.improvement.value:.2f}</td><td>{escape(p_text(found.p))}</td><td>{found.difference.dyads}</td></tr>"
         )
     head = "".join(
         f"<th>{title}</th>" for title in ("pair", "metric", "difference", "P(better)", "p, two-sided", "dyads")
     )
     table = f"<table class='bars'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     note = (
-        "Same dyads, same seeds, same noise: what two agents have in common cancels out. P(better) is over dyads, ties "
-        "count half; p by sign flips over dyads, not corrected for the number of rows."
+        "Same dyads, same seeds, same noise: what two agents have in common cancels out. Responses pool the cues of "
+        "all dyads, as above. P(better) is over dyads, ties count half; p by sign flips over dyads, not corrected for "
+        "the number of rows."
     )
     return section("Against each other", note, f"<div class='wide'>{table}</div>")
 
@@ -123,5 +115,5 @@ def _answer(row: Mapping[Any, Any] | None) -> str:
     if pd.isna(row["effect"]):
         return f"<td class='undefined' title='{hint}'>&ndash;</td>"
     kind = MARKS[row["passed"]] if row["gating"] else ""
-    limits = "" if pd.isna(row["ci_low"]) else f"<small>{row['ci_low']:.2f} &hellip; {row['ci_high']:.2f}</small>"
-    return f"<td class='{kind}' title='{hint}'><b>{row['effect']:.2f}</b>{limits}</td>"
+    small = "" if pd.isna(row["ci_low"]) else f"<small>{row['ci_low']:.2f} &hellip; {row['ci_high']:.2f}</small>"
+    return f"<td class='{kind}' title='{hint}'><b>{row['effect']:.2f}</b>{small}</td>"

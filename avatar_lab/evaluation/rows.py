@@ -30,6 +30,8 @@ class Status(StrEnum):
     GIVEN = "given"
 
 
+ROWS_VERSION = 2
+"""Raise when other metrics come of the same observations."""
 ROW_SCHEMA = pa.schema(
     [
         ("run_id", pa.string()),
@@ -53,6 +55,7 @@ ROW_SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("code_sha", pa.string()),
         ("config_sha", pa.string()),
+        ("rows_version", pa.int64()),
         ("device", pa.string()),
     ]
 )
@@ -126,12 +129,23 @@ def write_rows(path: Path, measurements: list[Measurement], provenance: Provenan
                 "unit": metric.unit,
                 "higher_better": metric.higher_better,
                 "status": str(item.status),
+                "rows_version": ROWS_VERSION,
             }
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     pq.write_table(pa.Table.from_pylist(rows, schema=ROW_SCHEMA), partial)
     partial.replace(path)
+
+
+def rows_are_current(path: Path, config_sha: str) -> bool:
+    """Whether the rows at ``path`` come from the same settings, data and checkpoint, and say all that is said now."""
+    if not path.is_file():
+        return False
+    table = pq.read_table(path)
+    if table.schema.names != ROW_SCHEMA.names or not len(table):
+        return False
+    return bool(table["config_sha"][0].as_py() == config_sha and table["rows_version"][0].as_py() == ROWS_VERSION)
 
 
 def samples_df(folder: Path) -> pd.DataFrame:

@@ -10,10 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import pyarrow.parquet as pq
 
 from avatar_lab.data.schema import SIDES
 from avatar_lab.evaluation.agents import SCRIPTED, Agent, ModelAgent
@@ -26,7 +23,7 @@ from avatar_lab.evaluation.measure_pooled import measure_pooled
 from avatar_lab.evaluation.metrics import SUMMARY_METRICS
 from avatar_lab.evaluation.observation import Observation
 from avatar_lab.evaluation.references import Unavailable
-from avatar_lab.evaluation.rows import Measurement, Provenance, Status, write_rows
+from avatar_lab.evaluation.rows import Measurement, Provenance, Status, rows_are_current, write_rows
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.evaluation.summary import write_json
 
@@ -34,8 +31,6 @@ log = logging.getLogger(__name__)
 
 TRUTH = "oracle"
 """The recorded people, through codecs and reader."""
-ROWS_VERSION = 1
-"""Raise when other metrics come of the same observations."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (agent, conversations done, all conversations)."""
@@ -84,9 +79,9 @@ def run_agents(
             return found
 
         for name in names:
-            shared = _of_this_version(provenance(studio.agents[name]))
+            shared = provenance(studio.agents[name])
             path = out / "rows" / f"{name}.parquet"
-            if is_done(path, shared):
+            if rows_are_current(path, shared.config_sha):
                 log.info("%s is measured already", name)
                 continue
             start = time.perf_counter()
@@ -119,20 +114,11 @@ def run_agents(
     return seconds
 
 
-def _of_this_version(shared: Provenance) -> Provenance:
-    return replace(shared, config_sha=f"{shared.config_sha}-{ROWS_VERSION}")
-
-
 def conversations_of(agent: Agent, studio: Studio, offline_dyads: int | None) -> tuple[Conversation, ...]:
     """The conversations in which an agent is judged: all, or those of the first ``offline_dyads`` dyads."""
     if offline_dyads is None or not (isinstance(agent, ModelAgent) and agent.offline):
         return studio.conversations
     return studio.conversations[: offline_dyads * len(SIDES)]
-
-
-def is_done(path: Path, shared: Provenance) -> bool:
-    """Whether the rows at ``path`` come from the same settings, data and checkpoint."""
-    return path.is_file() and pq.read_table(path, columns=["config_sha"])["config_sha"][0].as_py() == shared.config_sha
 
 
 def write_cues(path: Path, conversations: Sequence[Conversation], cues: Sequence[dict[str, CueTimes]]) -> None:

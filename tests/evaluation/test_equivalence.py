@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from avatar_lab.evaluation.equivalence import MIN_DYADS, Equivalence, Verdict, equivalence_test
+from avatar_lab.evaluation.equivalence import MIN_DYADS, Conclusion, Equivalence, equivalence_test
 from avatar_lab.evaluation.multiplicity import holm
 from avatar_lab.evaluation.statistics import Array, cluster_bootstrap, mean_of
 
@@ -26,51 +26,52 @@ def judged(effects_D: Array, *, margin: float = 0.05, low: float | None = None, 
 def test_small_tight_effects_are_equivalent_and_others_are_not() -> None:
     noise_D = np.random.default_rng(0).normal(size=40)
     noise_D = (noise_D - noise_D.mean()) / noise_D.std()
-    assert judged(0.05 * noise_D).verdict is Verdict.EQUIVALENT
-    assert judged(0.5 * noise_D).verdict is Verdict.INCONCLUSIVE
-    assert judged(0.3 + 0.1 * noise_D).verdict is Verdict.DIFFERENT
-    assert judged(-0.3 + 0.1 * noise_D).verdict is Verdict.DIFFERENT
+    assert judged(0.05 * noise_D).conclusion is Conclusion.EQUIVALENT
+    assert judged(0.5 * noise_D).conclusion is Conclusion.INCONCLUSIVE
+    assert judged(0.3 + 0.1 * noise_D).conclusion is Conclusion.DIFFERENT
+    assert judged(-0.3 + 0.1 * noise_D).conclusion is Conclusion.DIFFERENT
     assert judged(0.3 + 0.1 * noise_D).p == pytest.approx(1, abs=0.01)
 
 
 def test_an_effect_at_the_margin_is_called_equivalent_at_the_level() -> None:
     rng, trials = np.random.default_rng(1), 200
-    found = sum(judged(0.05 + rng.normal(0, 0.05, 40), seed=i).verdict is Verdict.EQUIVALENT for i in range(trials))
+    conclusions = [judged(0.05 + rng.normal(0, 0.05, 40), seed=i).conclusion for i in range(trials)]
+    found = conclusions.count(Conclusion.EQUIVALENT)
     assert found <= binom.ppf(0.999, trials, 0.05)
     assert found >= binom.ppf(0.001, trials, 0.025)
 
 
-def test_verdict_and_p_agree() -> None:
+def test_conclusion_and_p_agree() -> None:
     rng = np.random.default_rng(2)
     for trial in range(30):
         found = judged(rng.normal(0.02, 0.08, 30), seed=trial)
         assert found.p is not None
         if abs(found.p - 0.05) > 0.008:  # quantiles between two resamples
-            assert (found.p < 0.05) == (found.verdict is Verdict.EQUIVALENT)
+            assert (found.p < 0.05) == (found.conclusion is Conclusion.EQUIVALENT)
 
 
 def test_non_inferiority_allows_any_gain() -> None:
     gain_D = np.random.default_rng(3).normal(0.5, 0.1, 20)
     found = equivalence_test(mean_of(gain_D), 20, low_margin=-0.05, high_margin=np.inf, seed=0)
-    assert found.verdict is Verdict.EQUIVALENT
+    assert found.conclusion is Conclusion.EQUIVALENT
     worse = equivalence_test(mean_of(-gain_D), 20, low_margin=-0.05, high_margin=np.inf, seed=0)
-    assert worse.verdict is Verdict.DIFFERENT
+    assert worse.conclusion is Conclusion.DIFFERENT
 
 
 def test_nothing_seen_is_not_nothing_there() -> None:
     """Of 20 dyads without any event up to 1 - .05 ** (1 / 20) = 14 % may have one; 60 dyads suffice for .05."""
     few = judged(np.zeros(20))
-    assert few.verdict is Verdict.INCONCLUSIVE
+    assert few.conclusion is Conclusion.INCONCLUSIVE
     assert few.interval.high == pytest.approx(1 - 0.05**0.05)
-    assert judged(np.zeros(60)).verdict is Verdict.EQUIVALENT
+    assert judged(np.zeros(60)).conclusion is Conclusion.EQUIVALENT
     same = equivalence_test(mean_of(np.zeros(20)), 20, low_margin=-0.05, high_margin=0.05, seed=0)
-    assert same.verdict is Verdict.EQUIVALENT, "equal by construction"
+    assert same.conclusion is Conclusion.EQUIVALENT, "equal by construction"
 
 
 def test_too_few_dyads_prove_nothing() -> None:
-    assert judged(np.full(MIN_DYADS - 1, 1e-9), margin=2).verdict is Verdict.INCONCLUSIVE
+    assert judged(np.full(MIN_DYADS - 1, 1e-9), margin=2).conclusion is Conclusion.INCONCLUSIVE
     assert judged(np.zeros(0)).p is None
-    assert judged(np.zeros(1)).verdict is Verdict.INCONCLUSIVE
+    assert judged(np.zeros(1)).conclusion is Conclusion.INCONCLUSIVE
     with pytest.raises(ValueError, match="enclose no effect"):
         judged(np.zeros(8), low=0.2)
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from avatar_lab.evaluation.metrics import METRICS
-from avatar_lab.evaluation.rows import ROW_SCHEMA, Status, samples_df
+from avatar_lab.evaluation.rows import ROW_SCHEMA, ROWS_VERSION, Status, samples_df
 from avatar_lab.evaluation.statistics import cluster_bootstrap, difference_of_rates
 
 ROWS, FILES = 1_000_000, 4
@@ -58,7 +58,7 @@ def test_a_million_rows_load_in_two_seconds(tmp_path: Path) -> None:
             "config_sha": np.full(num, "1" * 16),
             "device": np.full(num, "cpu"),
         }
-        numbers = {"step": 1000, "level": 3, "seed": 0, "n": 10}
+        numbers = {"step": 1000, "level": 3, "seed": 0, "n": 10, "rows_version": ROWS_VERSION}
         columns = {
             **{name: pa.array(column, pa.string()) for name, column in text.items()},
             **{name: pa.array(np.full(num, value), pa.int64()) for name, value in numbers.items()},

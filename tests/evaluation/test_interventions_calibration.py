@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binom
 
 from avatar_lab.evaluation.answers import Answer, passes
-from avatar_lab.evaluation.equivalence import Verdict
+from avatar_lab.evaluation.equivalence import Conclusion
 from avatar_lab.evaluation.experiment import Expected, Experiment
 from avatar_lab.evaluation.intervene import ask, units_of
 from avatar_lab.evaluation.intervention_rows import mark_gating, rows_of_agent
@@ -110,7 +110,7 @@ def test_an_avatar_that_answers_its_own_echo_is_caught() -> None:
     answers = ask(experiment, arms, units, partners, level=Level.SEE, references=known, seed=0)
     assert [one.question for one in answers] == ["nod_rate", "backchannel_rate"]
     for one in answers:
-        assert one.equivalence is Verdict.DIFFERENT, one
+        assert one.equivalence is Conclusion.DIFFERENT, one
         assert passes(one, one.p, alpha=0.05) is False
         sound = asked("oracle")[f"N5/{one.question}"]
         assert passes(sound, sound.p, alpha=0.05) is True
@@ -172,4 +172,4 @@ def test_arms_that_change_places_at_random_reject_at_the_level() -> None:
 @pytest.mark.ci
 def test_nothing_changed_is_equivalent_only_if_nothing_could_change() -> None:
     """A frozen agent's arms are equal to the bit; an unlucky one that shows no event in either is not proven so."""
-    assert asked("frozen")["A5_blink/any_after_blink"].equivalence is Verdict.EQUIVALENT
+    assert asked("frozen")["A5_blink/any_after_blink"].equivalence is Conclusion.EQUIVALENT

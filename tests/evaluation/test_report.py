@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avatar_lab.evaluation import runner
+from avatar_lab.evaluation import rows
 from avatar_lab.evaluation.agents import AGENTS, FREE_AGENTS, MODEL_AGENTS, Agent
 from avatar_lab.evaluation.bars import judge
 from avatar_lab.evaluation.film import write_side_by_side
@@ -22,7 +22,7 @@ from avatar_lab.evaluation.report_html import write_html
 from avatar_lab.evaluation.report_parts import interventions
 from avatar_lab.evaluation.responses import curve_bins
 from avatar_lab.evaluation.rows import Provenance, samples_df
-from avatar_lab.evaluation.runner import ROWS_VERSION, run_agents
+from avatar_lab.evaluation.runner import run_agents
 from avatar_lab.evaluation.summary import write_json
 from tests.evaluation.planted import LAYOUT, PROBABILITY, PlantedStudio
 
@@ -187,7 +187,7 @@ def test_equal_media_is_observed_once_and_done_agents_are_skipped(tmp_path: Path
     measure(again, tmp_path, config_sha="b")
     assert len(again.asked) == len(studio.asked)
     after = samples_df(tmp_path / "rows")
-    assert set(after.config_sha) == {f"b-{ROWS_VERSION}"}
+    assert set(after.config_sha) == {"b"}
     (tmp_path / "once").mkdir()
     measure(PlantedStudio(num_dyads=3, films=tmp_path), tmp_path / "once")
     assert (tmp_path / "once" / "rows" / "level2.parquet").read_bytes() == before
@@ -197,12 +197,12 @@ def test_other_metrics_need_no_new_rollout(tmp_path: Path, monkeypatch: pytest.M
     measure(PlantedStudio(num_dyads=2, films=tmp_path), tmp_path)
     before = {path.name: path.read_bytes() for path in (tmp_path / "observations").iterdir()}
     (tmp_path / "rows" / "oracle.parquet").unlink()
-    monkeypatch.setattr(runner, "ROWS_VERSION", 99)
+    monkeypatch.setattr(rows, "ROWS_VERSION", 99)
     again = PlantedStudio(num_dyads=2, films=tmp_path)
     measured = measure(again, tmp_path)
     assert {"oracle", "level2", "frozen"} <= set(measured)
     assert again.asked == []
-    assert set(samples_df(tmp_path / "rows").config_sha) == {"a-99"}
+    assert set(samples_df(tmp_path / "rows").rows_version) == {99}
     assert {path.name: path.read_bytes() for path in (tmp_path / "observations").iterdir()} == before
 
 

@@ -12,15 +12,15 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from avatar_lab.evaluation.comparisons import by_dyad
-from avatar_lab.evaluation.estimates import contrast
+from avatar_lab.evaluation.comparisons import compare_metric, shared_samples
+from avatar_lab.evaluation.digits import limits, number, p_text
+from avatar_lab.evaluation.estimates import columns_of
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.multiplicity import holm
-from avatar_lab.evaluation.paired import Comparison, compare_paired, difference
-from avatar_lab.evaluation.reading.level_table import estimates, measured_metrics, number, p_text, titled
+from avatar_lab.evaluation.paired import Comparison
+from avatar_lab.evaluation.reading.level_table import estimates, measured_metrics, titled
 from avatar_lab.evaluation.reading.result import Result
-from avatar_lab.evaluation.responses import RESPONSES
-from avatar_lab.evaluation.statistics import Estimate, cluster_bootstrap
+from avatar_lab.evaluation.statistics import Estimate
 from avatar_lab.figure_style import STYLE, Svg, as_svg
 
 BETTER, WORSE, OPEN = "#2f855a", "#c0392b", "#8a8f98"
@@ -48,29 +48,24 @@ class MetricComparison:
 def compare(result: Result, first: str, second: str, metrics: Sequence[str] | None = None) -> list[MetricComparison]:
     """``second`` against ``first`` for every metric that both have a value of.
 
-    A response pools its cues over dyads, as in the level table; its p and how often it is better are of dyads.
-
     Raises:
         ValueError: an agent was not measured, or the two share no sample.
     """
     metrics = measured_metrics(result) if metrics is None else metrics
-    pair = shared_samples(result, first, second)
-    rows = {name: dict(list(part.groupby("metric", sort=False))) for name, part in pair.items()}
-    cells = {
-        (cell.agent, cell.metric): cell.estimate
-        for cell in estimates(_narrowed(result, pair), metrics, agents=[first, second])
-    }
+    pair = shared_samples(result.of(first), result.of(second))
+    if pair[0].empty:
+        raise ValueError(f"{first} and {second} share no sample: evaluate them on the same data, in one evaluation")
+    shared = Result(root=result.root, folder=result.folder, samples=pd.concat(pair), agents=result.agents)
+    cells = {(cell.agent, cell.metric): cell.estimate for cell in estimates(shared, metrics, agents=[first, second])}
+    rows = [dict(list(part.groupby("metric", sort=False))) for part in pair]  # looked up, not searched per metric
     found: dict[str, Comparison] = {}
     for metric in metrics:
-        if any(metric not in parts for parts in rows.values()):
+        if any(metric not in parts for parts in rows):
             continue
-        values = {name: by_dyad(parts[metric], metric) for name, parts in rows.items()}
-        compared = compare_paired(
-            values[first], values[second], higher_better=METRICS[metric].higher_better is not False, seed=result.seed
-        )
-        if not compared.difference.defined:
-            continue
-        found[metric] = _pooled(compared, metric, pair[first], pair[second], seed=result.seed)
+        own = [pd.concat([parts[name] for name in columns_of(metric) if name in parts]) for parts in rows]
+        compared = compare_metric(own[0], own[1], metric, seed=result.seed)
+        if compared.difference.defined:
+            found[metric] = compared
     adjusted = holm({metric: each.p for metric, each in found.items()}, list(found))
     return [
         MetricComparison(
@@ -82,34 +77,6 @@ def compare(result: Result, first: str, second: str, metrics: Sequence[str] | No
         )
         for metric, compared in found.items()
     ]
-
-
-def shared_samples(result: Result, first: str, second: str) -> dict[str, pd.DataFrame]:
-    """Rows of two agents in the samples of both.
-
-    Raises:
-        ValueError: an agent was not measured, or there is no such sample.
-    """
-    pair = {name: result.of(name) for name in (first, second)}
-    common = set(pair[first].sample_id) & set(pair[second].sample_id) - {""}
-    if not common:
-        raise ValueError(f"{first} and {second} share no sample: evaluate them on the same data, in one evaluation")
-    return {name: part[part.sample_id.isin(common)] for name, part in pair.items()}
-
-
-def _narrowed(result: Result, pair: dict[str, pd.DataFrame]) -> Result:
-    return Result(root=result.root, folder=result.folder, samples=pd.concat(pair.values()), agents=result.agents)
-
-
-def _pooled(compared: Comparison, metric: str, first: pd.DataFrame, second: pd.DataFrame, *, seed: int) -> Comparison:
-    """For a response, the difference of the two pooled contrasts on the same resampled dyads."""
-    response = next((response for response in RESPONSES if response.metric == metric), None)
-    if response is None:
-        return compared
-    (before, dyads, _), (now, others, _) = (contrast(rows, response.name) for rows in (first, second))
-    assert dyads == others, "cues do not depend on the agent, so both have them in the same dyads"
-    pooled = cluster_bootstrap(difference(before, now), dyads, seed=seed)
-    return Comparison(difference=pooled, improvement=compared.improvement, p=compared.p, left_out=compared.left_out)
 
 
 def comparison_table(comparisons: Sequence[MetricComparison], first: str, second: str) -> pd.DataFrame:
@@ -125,7 +92,7 @@ def comparison_table(comparisons: Sequence[MetricComparison], first: str, second
                 first: _value(each.first, unit),
                 second: _value(each.second, unit),
                 "difference": _value(each.compared.difference, unit),
-                "95 % interval": _interval(each.compared.difference, unit),
+                "95 % interval": limits(each.compared.difference, unit),
                 f"P({second} better)": "" if chance is None or not each.directed else f"{chance:.2f}",
                 "interval": "" if low is None or high is None or not each.directed else f"{low:.2f} ... {high:.2f}",
                 "p (Holm)": p_text(each.p_adjusted),
@@ -137,12 +104,6 @@ def comparison_table(comparisons: Sequence[MetricComparison], first: str, second
 
 def _value(estimate: Estimate, unit: str) -> str:
     return "" if estimate.value is None else number(estimate.value, unit)
-
-
-def _interval(estimate: Estimate, unit: str) -> str:
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f"{number(estimate.low, unit)} ... {number(estimate.high, unit)}"
 
 
 def improvement_figure(comparisons: Sequence[MetricComparison], second: str) -> Svg:

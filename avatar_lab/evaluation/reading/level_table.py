@@ -6,14 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from avatar_lab.evaluation.estimates import AgentMetric, estimate_metric
+from avatar_lab.evaluation.digits import limits, number
+from avatar_lab.evaluation.estimates import AgentMetric, columns_of, estimate_metric
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.reading.result import Result
-from avatar_lab.evaluation.responses import RESPONSES
 from avatar_lab.evaluation.rows import Status
-
-DIGITS = {"ms": 0, "1/min": 1}
-"""Behind the point, by unit; two for all others."""
 
 
 def measured_metrics(result: Result) -> list[str]:
@@ -33,14 +30,6 @@ def estimates(result: Result, metrics: Sequence[str], agents: Sequence[str] | No
             samples = pd.concat(rows) if rows else own.iloc[:0]
             found.append(estimate_metric(samples, agent=agent, metric=metric, seed=result.seed))
     return found
-
-
-def columns_of(metric: str) -> tuple[str, ...]:
-    """Metrics whose rows an estimate is made from."""
-    for response in RESPONSES:
-        if response.metric == metric:
-            return (metric, f"{response.name}_after_cue", f"{response.name}_without_cue")
-    return (metric,)
 
 
 def level_table(result: Result, metrics: Sequence[str] | None = None) -> pd.DataFrame:
@@ -75,21 +64,7 @@ def cell_text(cell: AgentMetric, status: str) -> str:
         return status if status != Status.OK else str(Status.UNDEFINED)
     if estimate.low is None or estimate.high is None:
         return f"{number(estimate.value, cell.unit)} (one dyad)"
-    value, low, high = (number(each, cell.unit) for each in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ({low} ... {high})"
-
-
-def number(value: float, unit: str) -> str:
-    """With the digits that its unit deserves, and no negative zero."""
-    text = f"{value:.{DIGITS.get(unit, 2)}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
-
-
-def p_text(p: float | None) -> str:
-    """A p-value; resampling cannot tell how small a very small one is."""
-    if p is None or p != p:
-        return ""
-    return "< .001" if p < 0.001 else f"{p:.3f}"
+    return f"{number(estimate.value, cell.unit)} ({limits(estimate, cell.unit)})"
 
 
 def definitions(result: Result) -> pd.DataFrame:

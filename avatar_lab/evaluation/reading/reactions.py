@@ -10,10 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from avatar_lab.evaluation.agents import ReferenceAgent
+from avatar_lab.evaluation.digits import number, p_text
 from avatar_lab.evaluation.intervention_rows import interventions_df
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.plots import ResponseCurve, draw_curve, draw_window
-from avatar_lab.evaluation.reading.level_table import cell_text, estimates, number, p_text
+from avatar_lab.evaluation.reading.level_table import cell_text, estimates
 from avatar_lab.evaluation.reading.result import Result
 from avatar_lab.evaluation.report import response_curves
 from avatar_lab.evaluation.responses import CURVE_BIN, RESPONSES, Response, curve_bins

@@ -148,8 +148,7 @@ def _measured(result: Result) -> Iterator[tuple[str, str]]:
 
 def _is_of(result: Result, agent: str, source: Source) -> bool:
     """Whether a record is about the rows that are there."""
-    measured = str(result.of(agent).config_sha.iloc[0])  # followed by the version of the rows
-    return measured == source.config_sha or measured.startswith(f"{source.config_sha}-")
+    return str(result.of(agent).config_sha.iloc[0]) == source.config_sha
 
 
 def _checkpoint(source: Source | None) -> str:
