@@ -88,8 +88,7 @@ class FrameEncoder(nn.Module):
         self, *, in_channels: int, patch: int, widths: Sequence[int], grid: int, places: int, summary: int
     ) -> None:
         super().__init__()
-        self.patch = patch
-        self.fine = nn.Sequential(nn.Conv2d(in_channels * patch**2, widths[0], 1), ResidualBlock(widths[0]))
+        self.fine = nn.Sequential(nn.Conv2d(in_channels, widths[0], patch, stride=patch), ResidualBlock(widths[0]))
         coarse_layers: list[nn.Module] = []
         for fine, coarse in pairwise(widths):
             coarse_layers += [nn.PixelUnshuffle(2), nn.Conv2d(4 * fine, coarse, 1), ResidualBlock(coarse)]
@@ -103,8 +102,7 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, C, grid, grid) and the summary they include (N, summary)."""
-        patches = F.pixel_unshuffle(frames_NCHW, self.patch).contiguous(memory_format=torch.channels_last)
-        fine_NCHW = self.fine(patches)
+        fine_NCHW = self.fine(frames_NCHW)
         summary_NC = self.glance(fine_NCHW)
         return self.coarse(fine_NCHW) + self.tell(summary_NC).unflatten(1, self.cells), summary_NC
 

@@ -160,10 +160,14 @@ class JointDiT(nn.Module):
         sources = self.memory.window(context, level, blocks)
         mask = avatar_mask(self.layout, role, parts, blocks)
         embedded, modulation = self.noise(sigma)
-        for layer in self.stack:
+        *earlier, last = self.stack
+        for layer in earlier:
             x, _ = layer(x, modulation, rotation, project(layer, sources), mask=mask)
         size = num_blocks * self.tokens_per_block
-        return self._heads(x[:, -size:], embedded[:, -size:], noisy, levels)
+        mask = avatar_mask(self.layout, role, parts, blocks, num_queries=size)
+        memory = project(last, sources.of_last(size))
+        x, _ = last(x, modulation, rotation, memory, mask=mask, num_speaking=size)
+        return self._heads(x, embedded[:, -size:], noisy, levels)
 
     # One block against a cache ----------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -222,18 +226,20 @@ class JointDiT(nn.Module):
     def write_block(self, clean: AVState, memory: BlockMemory, cache: Cache) -> None:
         """Remember a finished block: one forward at noise level 0 under the same conditions."""
         zero = NoiseLevels(audio_BA=clean.audio_BAD[..., 0] * 0, video_BF=clean.video_BFHWC[..., 0, 0, 0] * 0)
-        _, _, own = self._run_block(clean, zero, memory)
+        _, _, own = self._run_block(clean, zero, memory, only_remember=True)
         cache.write(own)
 
     def _run_block(
-        self, state: AVState, levels: NoiseLevels, memory: BlockMemory
+        self, state: AVState, levels: NoiseLevels, memory: BlockMemory, *, only_remember: bool = False
     ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
+        """Tokens, noise embedding, and keys and values of every layer; ``only_remember`` leaves the first undone."""
         x = self._tokens(state, memory.plan)
         embedded, modulation = self.noise(self._per_token(levels))
         rotation = self._rotation(torch.zeros(1, device=x.device, dtype=torch.long))
         own = []
         for layer, layer_memory, past in zip(self.stack, memory.layers, memory.past, strict=True):
-            x, keys_values = layer(x, modulation, rotation, layer_memory, past=past)
+            idle = only_remember and layer is self.stack[-1]
+            x, keys_values = layer(x, modulation, rotation, layer_memory, past=past, num_speaking=0 if idle else None)
             own.append(keys_values)
         return x, embedded, own
 

@@ -39,9 +39,9 @@ class SelfAttention(nn.Module):
         self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
         self.norm_q, self.norm_k = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
 
-    def project(self, x_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys (both normed, not rotated) and values, each (B, H, N, C)."""
-        q, k, v = self.norm_q(self.q(x_BND)), self.norm_k(self.k(x_BND)), self.v(x_BND)
+    def project(self, x_BND: Tensor, speaking: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the tokens ``speaking``, keys (both normed, not rotated) and values of all, each (B, H, N, C)."""
+        q, k, v = self.norm_q(self.q(x_BND[:, speaking])), self.norm_k(self.k(x_BND)), self.v(x_BND)
         return tuple(rearrange(t, "b n (h c) -> b h n c", h=self.num_heads) for t in (q, k, v))
 
     def output(self, heads_BHNC: Tensor) -> Tensor:
@@ -131,20 +131,29 @@ class Layer(nn.Module):
         *,
         past: tuple[Tensor, Tensor] | None = None,
         mask: Mask = None,
+        num_speaking: int | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """New tokens, and this layer's own keys (unrotated) and values for the cache.
 
-        past  rotated keys and values of earlier blocks, (B, H, M, C) each
+        past          rotated keys and values of earlier blocks, (B, H, M, C) each
+        num_speaking  only so many last tokens are wanted, which ``memory`` and ``mask`` are about: in the last layer
+                      the others are looked at, and nothing looks at what would become of them; ``None``: all
         """
+        num_tokens = x_BND.shape[1]
+        speaking = slice(0 if num_speaking is None else num_tokens - num_speaking, None)
         shift1, scale1, gate1, shift3, scale3, gate3 = (modulation_BN6D + self.scale_shift_table).unbind(2)
-        q, k, v = self.attention.project(torch.addcmul(shift1, self.norm1(x_BND), 1 + scale1))
-        q, k_here = rotate(q, rotation_NP2), rotate(k, rotation_NP2)
+        q, k, v = self.attention.project(torch.addcmul(shift1, self.norm1(x_BND), 1 + scale1), speaking)
+        if num_speaking == 0:
+            return x_BND[:, speaking], (k, v)
+        x_BND, rotation_of_speaking = x_BND[:, speaking], rotation_NP2[speaking]
+        gate1, shift3, scale3, gate3 = (part[:, speaking] for part in (gate1, shift3, scale3, gate3))
+        q, k_here = rotate(q, rotation_of_speaking), rotate(k, rotation_NP2)
         keys, values = (k_here, v) if past is None else (torch.cat([past[0], k_here], 2), torch.cat([past[1], v], 2))
         x_BND = torch.addcmul(x_BND, gate1, self.attention.output(attend(q, keys, values, mask)))
         x_BND = x_BND + self.conditions(self.norm2(x_BND), memory.conditions)
         if self.listen is not None and memory.listen is not None:
-            x_BND = self.listen(x_BND, memory.listen, rotation_NP2)
+            x_BND = self.listen(x_BND, memory.listen, rotation_of_speaking)
         if self.see is not None and memory.see is not None:
-            x_BND = self.see(x_BND, memory.see, rotation_NP2)
+            x_BND = self.see(x_BND, memory.see, rotation_of_speaking)
         x_BND = torch.addcmul(x_BND, gate3, self.feed_forward(torch.addcmul(shift3, self.norm3(x_BND), 1 + scale3)))
         return x_BND, (k, v)

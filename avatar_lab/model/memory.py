@@ -5,7 +5,7 @@ B batch   S blocks   N model tokens   M memory tokens   D model width
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,10 @@ class Source:
     visible_BNM: Tensor
     rotation_MP2: Tensor | None = None
 
+    def of_last(self, num_queries: int) -> Source:
+        """The same for the last queries only."""
+        return replace(self, visible_BNM=self.visible_BNM[:, -num_queries:])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
@@ -36,6 +40,14 @@ class Sources:
     conditions: Source
     listen: Source | None = None
     see: Source | None = None
+
+    def of_last(self, num_queries: int) -> Sources:
+        """The same for the last queries only."""
+        return Sources(
+            conditions=self.conditions.of_last(num_queries),
+            listen=None if self.listen is None else self.listen.of_last(num_queries),
+            see=None if self.see is None else self.see.of_last(num_queries),
+        )
 
 
 class Memory(nn.Module):

@@ -54,18 +54,24 @@ def user_visible(layout: Layout, stream: Stream, q_block: Tensor, k_index: Tenso
     return (k_index < end) & (k_index >= end - layout.visible_span(stream))
 
 
-def avatar_mask(layout: Layout, role: Role, part_N: Tensor, block_N: Tensor) -> Tensor | BlockMask | None:
-    """Self-attention mask of a window: dense (N, N), compiled on CUDA, or None where all is visible."""
+def avatar_mask(
+    layout: Layout, role: Role, part_N: Tensor, block_N: Tensor, *, num_queries: int | None = None
+) -> Tensor | BlockMask | None:
+    """Self-attention mask of a window: dense (queries, N), compiled on CUDA, or None where all is visible.
+
+    num_queries  only the last so many tokens ask; ``None``: all
+    """
+    first = 0 if num_queries is None else len(part_N) - num_queries
     if role is Role.BIDIRECTIONAL and bool((part_N == Part.CURRENT).all()):
         return None
     if part_N.is_cuda:
 
         def mask_mod(_b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
-            return avatar_visible(layout, role, part_N[q], block_N[q], part_N[k], block_N[k])
+            return avatar_visible(layout, role, part_N[q + first], block_N[q + first], part_N[k], block_N[k])
 
         size = len(part_N)
-        return create_block_mask(mask_mod, B=None, H=None, Q_LEN=size, KV_LEN=size, device=part_N.device)
-    return avatar_visible(layout, role, part_N[:, None], block_N[:, None], part_N[None], block_N[None])
+        return create_block_mask(mask_mod, B=None, H=None, Q_LEN=size - first, KV_LEN=size, device=part_N.device)
+    return avatar_visible(layout, role, part_N[first:, None], block_N[first:, None], part_N[None], block_N[None])
 
 
 def user_mask(layout: Layout, stream: Stream, on_BS: Tensor, present_BT: Tensor) -> Tensor:
