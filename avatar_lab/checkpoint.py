@@ -7,7 +7,7 @@ also one of level 2 and level 1, by leaving branches out (``at_level``).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -150,12 +150,12 @@ def build_model(
 
 
 def load_checkpoint(
-    path: Path, *, audio_codec: str | None = None, video_codec: str | None = None, stage: str | None = None
+    path: Path, *, audio_codec: str | None = None, video_codec: str | None = None, stages: Sequence[str] = ()
 ) -> Checkpoint:
     """Read a checkpoint, in evaluation mode.
 
     audio_codec, video_codec  fingerprints that it must have been trained with, if given
-    stage                     stage that must have made it, if given
+    stages                    stages one of which must have made it, if given
 
     Raises:
         ValueError: the file is missing, damaged, of another format, of the wrong stage, or trained with other codecs.
@@ -166,8 +166,9 @@ def load_checkpoint(
         model = _model_of(header, tensors)
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:  # what a header may lack, or tensors differ in
         raise ValueError(f"{path} does not fit its own header ({error!r}): copy or train it again") from error
-    if stage is not None and card.stage != stage:
-        raise ValueError(f"{path} was made by stage {card.stage!r}, not {stage!r}: point to the {stage} run's artefact")
+    if stages and card.stage not in stages:
+        wanted = " or ".join(stages)
+        raise ValueError(f"{path} was made by stage {card.stage!r}, not {wanted}: point to the {wanted} run's artefact")
     for kind, expected, found in (("audio", audio_codec, card.audio_codec), ("video", video_codec, card.video_codec)):
         if expected is not None and expected != found:
             raise ValueError(

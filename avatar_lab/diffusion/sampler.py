@@ -141,12 +141,12 @@ def denoise(
             state = (
                 mix(estimate.clean, noise(index + 1), after)
                 if sampler.renoise
-                else _euler(noisy, estimate.clean, levels_at(u), after)
+                else euler(noisy, estimate.clean, levels_at(u), after)
             )
     return Denoised(estimate=estimate, noisy=noisy, levels=levels)
 
 
-def _euler(noisy: AVState, clean: AVState, now: NoiseLevels, after: NoiseLevels) -> AVState:
+def euler(noisy: AVState, clean: AVState, now: NoiseLevels, after: NoiseLevels) -> AVState:
     """Euler step of the flow ODE: the noise implied by the estimate is kept, its share shrinks."""
 
     def step(x: Tensor, c: Tensor, sigma: Tensor, sigma_after: Tensor) -> Tensor:

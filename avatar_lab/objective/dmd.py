@@ -13,7 +13,7 @@ back-propagating through the loop, whose cache is detached anyway; that the two 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -24,12 +24,15 @@ from avatar_lab.context import Context, block_inputs
 from avatar_lab.diffusion.flow import expand, mix, velocity_error
 from avatar_lab.diffusion.levels import block_levels
 from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates, condition
 from avatar_lab.objective.joint_flow import gaussian_like
+from avatar_lab.objective.liveliness import liveliness
 from avatar_lab.objective.losses import Losses, masked_mean
 from avatar_lab.precision import block_products
+from avatar_lab.rollout.offline import slice_context
 from avatar_lab.rollout.rollout import observed_audio, rollout
 from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels, TensorRecord, join
 
@@ -65,6 +68,29 @@ class Rollouts(TensorRecord):
     levels: NoiseLevels
     audio_generated_BA: Tensor
     video_generated_BF: Tensor
+    alive: dict[str, Tensor]
+    """How much they move and sound (``liveliness``)."""
+
+    def last_blocks(self, num_blocks: int, layout: Layout) -> Rollouts:
+        """The last blocks as a window of their own, which knows nothing of what was before, as a recorded one does."""
+        total = self.context.num_blocks
+        audio = slice((total - num_blocks) * layout.audio_per_block, None)
+        video = slice((total - num_blocks) * layout.latents_per_block, None)
+
+        def cut(state: AVState) -> AVState:
+            return AVState(audio_BAD=state.audio_BAD[:, audio], video_BFHWC=state.video_BFHWC[:, video])
+
+        return replace(
+            self,
+            context=slice_context(self.context, layout, total - num_blocks, total),
+            history=cut(self.history),
+            soft=cut(self.soft),
+            probabilities_BAKV=self.probabilities_BAKV[:, audio],
+            noisy=cut(self.noisy),
+            levels=NoiseLevels(audio_BA=self.levels.audio_BA[:, audio], video_BF=self.levels.video_BF[:, video]),
+            audio_generated_BA=self.audio_generated_BA[:, audio],
+            video_generated_BF=self.video_generated_BF[:, video],
+        )
 
 
 class SelfForcing:
@@ -73,6 +99,8 @@ class SelfForcing:
     sampler    the student's steps; the exit step is drawn anew for each rollout and shared by all of its blocks
     guidance   scale of the real score per level (``uncond + s (cond - uncond)``)
     min_u      levels at which scores are compared are uniform in [min_u, 1 - min_u]
+    scored_blocks  only so many blocks at the end of a rollout are scored; ``None``: all. What the student has drifted
+                   to by then is what it learns from, as in LongLive (Yang et al. 2025, arXiv:2509.22622)
     """
 
     def __init__(
@@ -85,11 +113,12 @@ class SelfForcing:
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
         min_u: float = 0.02,
+        scored_blocks: int | None = None,
     ) -> None:
         self.silence_K, self.rates, self.sampler = silence_K, rates, sampler
         self.guidance = guidance or {}
         self.weights = {"audio": audio_weight, "video": video_weight}
-        self.min_u = min_u
+        self.min_u, self.scored_blocks = min_u, scored_blocks
 
     def generate(self, student: AvatarModel, batch: DyadBatch, rng: torch.Generator, *, step: int) -> Rollouts:
         """Roll the student out on the conditions of a batch, exiting at the random step that belongs to training step
@@ -98,7 +127,7 @@ class SelfForcing:
         exit_rng = torch.Generator().manual_seed(step)
         num_steps = 1 + int(torch.randint(len(self.sampler.steps), (1,), generator=exit_rng))
         seed = int(torch.randint(2**31, (1,), generator=rng))
-        made = rollout(
+        rolled = rollout(
             student,
             block_inputs(window.context, student.layout),
             window.context.anchor,
@@ -108,11 +137,13 @@ class SelfForcing:
             num_steps=num_steps,
         )
         with block_products(batch.video_BFHWC.device.type):
-            blocks = list(made)
+            blocks = list(rolled)
         estimate = [block.denoised.estimate for block in blocks]
-        return Rollouts(
+        history = join([block.clean for block in blocks])
+        silence_D = student.codebook.embed(self.silence_K.to(history.audio_BAD.device))
+        made = Rollouts(
             context=window.context,
-            history=join([block.clean for block in blocks]),
+            history=history,
             soft=join([e.clean for e in estimate]),
             probabilities_BAKV=torch.cat([e.logits_BAKV.softmax(-1) for e in estimate], dim=1),
             noisy=join([block.denoised.noisy for block in blocks]),
@@ -122,7 +153,15 @@ class SelfForcing:
             ),
             audio_generated_BA=window.audio_loss_BA,
             video_generated_BF=window.video_loss_BF,
+            alive=liveliness(
+                history,
+                window.clean,
+                silence_D=silence_D,
+                audio_BA=window.audio_loss_BA,
+                video_BF=window.video_loss_BF,
+            ),
         )
+        return made if self.scored_blocks is None else made.last_blocks(self.scored_blocks, student.layout)
 
     def critic_loss(self, critic: AvatarModel, made: Rollouts, rng: torch.Generator) -> Losses:
         """Flow objective on the student's soft samples: with the soft token distribution as target, the critic's
@@ -136,7 +175,7 @@ class SelfForcing:
             "audio": masked_mean(entropy_BA, made.audio_generated_BA),
             "video": masked_mean(error_BF, made.video_generated_BF),
         }
-        return Losses(terms=terms, weights=self.weights)
+        return Losses(terms=terms, weights=self.weights, logs=made.alive)
 
     def student_loss(
         self, student: AvatarModel, teacher: AvatarModel, critic: AvatarModel, made: Rollouts, rng: torch.Generator

@@ -20,7 +20,7 @@ from avatar_lab.diffusion.sampler import Observed
 from avatar_lab.level import Level
 from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import Conditioned, ConditionRates, condition
-from avatar_lab.objective.losses import Losses, masked_mean
+from avatar_lab.objective.losses import Losses, by_noise_level, masked_mean
 from avatar_lab.rollout.rollout import observed_audio
 from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels
 
@@ -105,6 +105,10 @@ class JointFlow:
                 "video": masked_mean(error_BF, window.video_loss_BF),
             },
             weights=self.weights,
+            logs={
+                **by_noise_level("audio", entropy_BA, levels.audio_BA, window.audio_loss_BA),
+                **by_noise_level("video", error_BF, levels.video_BF, window.video_loss_BF),
+            },
         )
 
 

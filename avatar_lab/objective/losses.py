@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -30,6 +31,21 @@ class Losses:
         """Plain numbers for the log, ``loss/<term>`` and the objective's own."""
         values = {f"loss/{name}": float(term.detach().mean()) for name, term in self.terms.items()}
         return values | {name: float(value.detach()) for name, value in self.logs.items()}
+
+
+NOISE_BUCKETS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def by_noise_level(name: str, value_BT: Tensor, level_BT: Tensor, mask_BT: Tensor) -> dict[str, Tensor]:
+    """Mean of ``value`` per quarter of the noise levels, as logs ``<name>/noise_<low>``; quarters without tokens are
+    left out. A network that has learned to copy its input is good in the first, one that listens in the last."""
+    value, level = value_BT.detach()[mask_BT], level_BT[mask_BT]
+    found = {}
+    for low, high in pairwise(NOISE_BUCKETS):
+        inside = (level > low) & (level <= high)
+        if inside.any():
+            found[f"{name}/noise_{low:.2f}"] = value[inside].mean()
+    return found
 
 
 def masked_mean(value: Tensor, mask: Tensor) -> Tensor:

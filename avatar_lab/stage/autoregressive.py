@@ -30,6 +30,7 @@ class Autoregressive:
 
     name = "autoregressive"
     trained = ("model",)
+    followers = ()
     averaged = ("model",)
 
     def __init__(

@@ -23,6 +23,7 @@ class CodecStage:
     """
 
     trained = (ROLE,)
+    followers = ()
     averaged = (ROLE,)
 
     def __init__(

@@ -30,6 +30,7 @@ class Initialise:
 
     name = "initialise"
     trained = ("student",)
+    followers = ()
     averaged = ("student",)
 
     def __init__(

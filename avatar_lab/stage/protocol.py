@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from avatar_lab.objective.losses import Losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follower:
+    """A role that is the exponential moving average of a trained one, for use while training; checkpoints hold it."""
+
+    role: str
+    leader: str
+    decay: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay < 1:
+            raise ValueError(f"decay {self.decay:g} of {self.role} must lie in [0, 1): at 1 it would never move")
+
+    @torch.no_grad()
+    def move(self, roles: nn.ModuleDict) -> None:
+        """Follow one update of the leader."""
+        slow, fast = roles[self.role].parameters(), roles[self.leader].parameters()
+        torch._foreach_lerp_(list(slow), list(fast), 1 - self.decay)
 
 
 class Stage(Protocol):
@@ -19,12 +39,17 @@ class Stage(Protocol):
     """Every network of the stage by role (``teacher``, ``student``, ``critic`` ...), the frozen ones included."""
     trained: tuple[str, ...]
     """Roles that own an optimiser. All others must not change; the loop asserts it."""
+    followers: tuple[Follower, ...]
+    """Untrained roles that move with a trained one."""
     averaged: tuple[str, ...]
     """Trained roles that keep an exponential moving average, which is what evaluation and export use."""
 
     def turns(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:
         """Yield ``(role, losses)`` for each update due at ``step``, lazily: the loop steps the role's optimiser before
-        it asks for the next, so that one graph is freed before another is built. All randomness comes from ``rng``."""
+        it asks for the next, so that one graph is freed before another is built. All randomness comes from ``rng``.
+
+        A step in micro-batches takes the same turns once per micro-batch, side by side: which roles are due depends on
+        ``step`` alone, and what happens before the first turn must do no harm when it happens again."""
         ...
 
     def export(self, roles: nn.ModuleDict) -> dict[str, nn.Module]:

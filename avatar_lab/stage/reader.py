@@ -31,6 +31,7 @@ class ReaderStage:
     """
 
     trained = (READER,)
+    followers = ()
     averaged = (READER,)
 
     def __init__(

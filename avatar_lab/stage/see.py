@@ -38,6 +38,10 @@ def train_branch_only(model: AvatarModel) -> AvatarModel:
     return model
 
 
+STUDENTS = ("self_forcing", "long_tune", "preference")
+"""Stages that make a few-step level 2."""
+
+
 class See:
     """Flow on the teacher's branch for ``flow_steps``, then distribution matching on the student's.
 
@@ -46,6 +50,7 @@ class See:
 
     name = "see"
     trained = ("teacher", "student", "critic")
+    followers = ()
     averaged = ("teacher", "student")
 
     def __init__(
@@ -64,7 +69,7 @@ class See:
         tilt: float = 1.0,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
-        student = started_from(init, stage="self_forcing", level=Level.SEE, setting=setting)
+        student = started_from(init, stage=STUDENTS, level=Level.SEE, setting=setting)
         real = started_from(teacher, stage="autoregressive", level=Level.SEE, setting=setting)
         self.level2 = weights_sha256(at_level(student.model, Level.LISTEN))
         self.card = student.descend(stage=self.name, taught_by=real)

@@ -31,6 +31,8 @@ class SelfForcing:
 
     name = "self_forcing"
     trained = ("student", "critic")
+    followers = ()
+    starts_from = "initialise"
     averaged = ("student",)
 
     def __init__(
@@ -47,9 +49,10 @@ class SelfForcing:
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
         guidance_listen: float = 1.0,
+        scored_blocks: int | None = None,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
-        student = started_from(init, stage="initialise", level=Level.LISTEN, setting=setting)
+        student = started_from(init, stage=self.starts_from, level=Level.LISTEN, setting=setting)
         real = started_from(teacher, stage="autoregressive", level=Level.LISTEN, setting=setting)
         self.roles = nn.ModuleDict({"student": student.model, "teacher": real.model, "critic": deepcopy(real.model)})
         self.card = student.descend(stage=self.name, taught_by=real)
@@ -61,6 +64,7 @@ class SelfForcing:
             guidance={Level.LISTEN: guidance_listen},
             audio_weight=audio_weight,
             video_weight=video_weight,
+            scored_blocks=scored_blocks,
         )
 
     def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:

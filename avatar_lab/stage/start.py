@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,8 +84,8 @@ def fresh(*, size: ModelSize, setting: Setting, level: Level, window_blocks: int
     return Checkpoint(model=model, card=card)
 
 
-def started_from(path: str, *, level: Level, setting: Setting, stage: str) -> Checkpoint:
-    """The artefact of an earlier stage, at ``level``.
+def started_from(path: str, *, level: Level, setting: Setting, stage: str | Sequence[str]) -> Checkpoint:
+    """The artefact of an earlier stage (one of several, if so given), at ``level``.
 
     Raises:
         ValueError: it is missing, from the wrong stage, of another layout, or speaks other codecs.
@@ -93,7 +94,7 @@ def started_from(path: str, *, level: Level, setting: Setting, stage: str) -> Ch
         Path(path),
         audio_codec=setting.audio_codec.spec.fingerprint,
         video_codec=setting.video_codec.spec.fingerprint,
-        stage=stage,
+        stages=[stage] if isinstance(stage, str) else stage,
     )
     if found.layout != setting.layout:
         raise ValueError(f"{path} was trained with another layout ({found.layout}); use layout of that run")

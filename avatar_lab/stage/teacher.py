@@ -30,6 +30,7 @@ class Teacher:
 
     name = "teacher"
     trained = ("teacher",)
+    followers = ()
     averaged = ("teacher",)
 
     def __init__(

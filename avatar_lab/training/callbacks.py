@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,22 @@ class Resume(Callback):
 
 
 class WriteMetrics(Callback):
-    """Every ``every_steps`` steps a row of running means, to the log on disk and to further sinks."""
+    """Every ``every_steps`` steps a row of running means, to the log on disk and to further sinks.
 
-    def __init__(self, metrics: MetricsLog, sinks: Sequence[MetricSink], clock: Clock, *, every_steps: int) -> None:
-        self.metrics, self.sinks, self.clock, self.every_steps = metrics, sinks, clock, every_steps
+    alarms  by name of a mean, the limits beyond which a warning is logged
+    """
+
+    def __init__(
+        self,
+        metrics: MetricsLog,
+        sinks: Sequence[MetricSink],
+        clock: Clock,
+        *,
+        every_steps: int,
+        alarms: Mapping[str, tuple[float, float]],
+    ) -> None:
+        self.metrics, self.sinks, self.clock = metrics, sinks, clock
+        self.every_steps, self.alarms = every_steps, alarms
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -82,6 +94,12 @@ class WriteMetrics(Callback):
         row = {"step": module.train_step, "seconds": round(self.clock.seconds, 3)}
         if module.dialogue_seconds:
             row["dialogue_hours"] = module.dialogue_seconds / 3600
+        for name, (low, high) in self.alarms.items():
+            if name in means and not low <= means[name] <= high:
+                log.warning(
+                    "step %d: %s is %.3g, outside %g ... %g (training.alarms)",
+                    module.train_step, name, means[name], low, high,
+                )  # fmt: skip
         self.metrics.write(row | means)
         for sink in self.sinks:
             sink.write(row | means)

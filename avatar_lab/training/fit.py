@@ -76,11 +76,17 @@ class FitResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """The training loop. ``steps`` counts batches, whatever the number of roles that take turns on each."""
+    """The training loop. ``steps`` counts batches, whatever the number of roles that take turns on each.
+
+    Raises:
+        ValueError: ``accumulate`` is below 1.
+    """
 
     steps: int
     optimizers: dict[str, AdamW]
     """One per trained role of the stage."""
+    accumulate: int = 1
+    """Micro-batches per step and rank; roles take their turns over all of them before the next role's."""
     ema_decay: float = 0.999
     log_every_steps: int = 10
     progress_seconds: float = 20.0
@@ -88,7 +94,13 @@ class Fit:
     sample_minutes: float = 10.0
     keep_checkpoints: int = 2
     max_skipped_steps: int = 20
+    alarms: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Limits of logged means, beyond which a warning says so."""
     sinks: dict[str, MetricSink] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ValueError(f"training.accumulate {self.accumulate} must be at least 1, the batch as a whole")
 
     def run(
         self,
@@ -118,6 +130,7 @@ class Fit:
             total_steps=self.steps,
             ema_decay=self.ema_decay,
             guard=NonFiniteGuard(max_skipped_steps=self.max_skipped_steps, folder=out),
+            accumulate=self.accumulate,
         )
         source = StageData(
             source=data,
@@ -147,7 +160,7 @@ class Fit:
         store = CheckpointStore(out / "checkpoints", keep=self.keep_checkpoints)
         callbacks: list[Callback] = [
             Resume(store, metrics, clock, enabled=resume),
-            WriteMetrics(metrics, sinks, clock, every_steps=self.log_every_steps),
+            WriteMetrics(metrics, sinks, clock, every_steps=self.log_every_steps, alarms=self.alarms),
             ShowProgress(every_seconds=self.progress_seconds),
             Checkpoints(store, interrupts, every_minutes=self.checkpoint_minutes),
         ]

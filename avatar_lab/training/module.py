@@ -6,12 +6,12 @@ batches and is what schedules, logs, checkpoints and the data cursor go by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 from avatar_lab.layout import Layout
 from avatar_lab.objective.losses import Losses
@@ -21,6 +21,7 @@ from avatar_lab.training import distributed
 from avatar_lab.training.ema import EMA, averaged_roles
 from avatar_lab.training.guard import FrozenGuard, NonFiniteGuard
 from avatar_lab.training.metrics import RunningMeans
+from avatar_lab.training.microbatches import split_batch
 from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.randomness import (
     generator_states,
@@ -47,6 +48,7 @@ class StageModule(LightningModule):
         total_steps: int,
         ema_decay: float,
         guard: NonFiniteGuard,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         if set(optimizers) != set(stage.trained):
@@ -62,6 +64,7 @@ class StageModule(LightningModule):
         self.total_steps = total_steps
         self.settings = dict(optimizers)
         self.guard = guard
+        self.accumulate = accumulate
         self.train_step = 0
         self.dialogue_seconds = 0.0
         self.means = RunningMeans()
@@ -69,7 +72,8 @@ class StageModule(LightningModule):
         for role, network in self.roles.items():
             if role not in stage.trained:
                 network.requires_grad_(False).eval()
-        self.frozen = FrozenGuard(self.roles)
+        following = {follower.role for follower in stage.followers}
+        self.frozen = FrozenGuard(nn.ModuleDict({r: net for r, net in self.roles.items() if r not in following}))
         self.averages = {role: EMA(self.roles[role], decay=ema_decay) for role in stage.averaged}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -84,29 +88,52 @@ class StageModule(LightningModule):
     # The loop --------------------------------------------------------------------------------------------------------
     def training_step(self, batch: Any, batch_index: int) -> None:
         distributed.copy_from_first(self.roles.buffers())
-        place = {"seed": self.seed, "step": self.train_step, "rank": distributed.rank()}
-        seed_global_generators(**place)
-        for role, losses in self.stage.turns(batch, self.train_step, step_generator(**place)):
-            self._update(role, losses, batch)
+        place, parts = {"seed": self.seed, "step": self.train_step}, self.accumulate
+        seed_global_generators(**place, rank=distributed.rank())
+        turns = [
+            self.stage.turns(part, self.train_step, step_generator(**place, rank=distributed.rank() * parts + number))
+            for number, part in enumerate(split_batch(batch, parts))
+        ]
+        while self._take_turn(turns, batch):
+            pass
         self.train_step += 1
         if isinstance(batch, DyadBatch):
             seconds = batch.video_BFHWC.shape[1] / float(self.layout.latent_rate)
             self.dialogue_seconds += batch.size * seconds * distributed.world_size()
 
-    def _update(self, role: str, losses: Losses, batch: Any) -> None:
+    def _take_turn(self, turns: list[Iterator[tuple[str, Losses]]], batch: Any) -> bool:
+        """Update the role that is next, by the mean over micro-batches; False where no role is left."""
+        roles, shares, means = set(), [], RunningMeans()
+        for turn in turns:  # one graph at a time
+            found = next(turn, None)
+            if found is None:
+                continue
+            role, losses = found
+            share = losses.total / len(turns)
+            self.manual_backward(share)
+            shares.append(share.detach())
+            means.add(losses.scalars())
+            roles.add(role)
+        if not roles:
+            return False
+        (role,) = roles
+        self._update(role, torch.stack(shares).sum(), means.flush(), batch)
+        return True
+
+    def _update(self, role: str, total: Tensor, scalars: dict[str, float], batch: Any) -> None:
         parameters = [p for p in self.roles[role].parameters() if p.requires_grad]
         optimizer, settings = self.role_optimizers[role], self.settings[role]
-        total = losses.total
-        self.manual_backward(total)
         distributed.average_gradients(parameters)
         norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
-        scalars = losses.scalars()
-        if self.guard.accepts(loss=total.detach(), gradient_norm=norm):
+        if self.guard.accepts(loss=total, gradient_norm=norm):
             scalars["lr"] = settings.set_lr(optimizer, self.train_step, self.total_steps)
             scalars["grad_norm"] = float(norm)
             optimizer.step()
             if role in self.averages:
                 self.averages[role].update(self.roles[role])
+            for follower in self.stage.followers:
+                if follower.leader == role:
+                    follower.move(self.roles)
             self.latest = {f"{role}/{name}": value for name, value in scalars.items()}
             self.means.add(self.latest)
         else:
@@ -124,12 +151,13 @@ class StageModule(LightningModule):
 
         Frozen roles are not repeated but identified by checksums: each comes from an artefact of its own.
         """
+        followers = [follower.role for follower in self.stage.followers]
         return {
             "stage": self.stage.name,
             "train_step": self.train_step,
             "seed": self.seed,
             "dialogue_seconds": self.dialogue_seconds,
-            "roles": {role: self.roles[role].state_dict() for role in self.stage.trained},
+            "roles": {role: self.roles[role].state_dict() for role in (*self.stage.trained, *followers)},
             "frozen": self.frozen.checksums,
             "averages": {role: average.state_dict() for role, average in self.averages.items()},
             "optimizers": {role: optimizer.state_dict() for role, optimizer in self.role_optimizers.items()},

@@ -83,3 +83,22 @@ def test_a_critic_equal_to_the_real_score_gives_no_gradient() -> None:
     made = losses.generate(student, batch, rng, step=0)
     assert float(losses.student_loss(student, other, other, made, rng).total) < 1e-20
     assert float(losses.student_loss(student, student, other, made, rng).total) > 1e-6
+
+
+def test_the_end_of_a_long_rollout_is_a_window_of_its_own() -> None:
+    student, batch = tiny_model(Level.SEE), random_batch(num_blocks=6)
+    sampler = Sampler(steps=(1.0, 0.3), renoise=True)
+    whole, end, same = (
+        SelfForcing(silence_K=SILENCE_K, rates=ConditionRates(), sampler=sampler, scored_blocks=scored).generate(
+            student, batch, torch.Generator().manual_seed(1), step=1
+        )
+        for scored in (None, 2, 6)
+    )
+    layout = student.layout
+    assert end.context.num_blocks == 2
+    assert torch.equal(end.history.audio_BAD, whole.history.audio_BAD[:, -2 * layout.audio_per_block :])
+    assert torch.equal(end.soft.video_BFHWC, whole.soft.video_BFHWC[:, -2 * layout.latents_per_block :])
+    assert torch.equal(end.context.user.hears_BS, whole.context.user.hears_BS[:, -2:])
+    assert torch.equal(same.noisy.video_BFHWC, whole.noisy.video_BFHWC)
+    replay = student.estimate_window(end.noisy, end.levels, end.context, role=Role.CAUSAL, history=end.history)
+    assert replay.clean.video_BFHWC.shape == end.soft.video_BFHWC.shape

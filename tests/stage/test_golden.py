@@ -34,6 +34,8 @@ def losses(stage: Stage) -> dict[str, list[float]]:
                 for parameter, gradient in zip(parameters, gradients, strict=True):
                     if gradient is not None:
                         parameter -= 0.002 * gradient
+            for follower in stage.followers:
+                follower.move(stage.roles)
             values.setdefault(role, []).append(float(found.total.detach()))
     return values
 

@@ -17,7 +17,10 @@ from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.level import Level
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.stage.autoregressive import Autoregressive
+from avatar_lab.stage.consistency import InitialiseByConsistency
 from avatar_lab.stage.initialise import Initialise
+from avatar_lab.stage.long_tune import LongTune
+from avatar_lab.stage.preference import Preference
 from avatar_lab.stage.see import See
 from avatar_lab.stage.self_forcing import SelfForcing
 from avatar_lab.stage.start import ModelSize, Setting, fresh
@@ -97,12 +100,35 @@ STAGES: dict[str, Callable[[Path], Any]] = {
         substeps=2,
         rates=RATES,
     ),
+    "initialise_by_consistency": lambda folder: seeded(
+        InitialiseByConsistency,
+        init=artefact(folder, "autoregressive", Level.LISTEN),
+        steps=FEW_STEPS,
+        intervals=4,
+        rates=RATES,
+    ),
     "self_forcing": lambda folder: seeded(
         SelfForcing,
         init=artefact(folder, "initialise", Level.LISTEN),
         teacher=artefact(folder, "autoregressive", Level.LISTEN),
         student_every=2,
         critic_warmup=2,
+        rates=RATES,
+    ),
+    "long_tune": lambda folder: seeded(
+        LongTune,
+        init=artefact(folder, "self_forcing", Level.LISTEN),
+        teacher=artefact(folder, "autoregressive", Level.LISTEN),
+        student_every=2,
+        critic_warmup=2,
+        scored_blocks=2,
+        rates=RATES,
+    ),
+    "preference": lambda folder: seeded(
+        Preference,
+        init=artefact(folder, "self_forcing", Level.LISTEN),
+        beta_audio=1.0,
+        beta_video=1.0,
         rates=RATES,
     ),
     "see": lambda folder: seeded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ import torch.multiprocessing as mp
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from avatar_lab.tensors import DyadBatch
 from avatar_lab.training import distributed
 from avatar_lab.training.datamodule import MapBatches
 from avatar_lab.training.fit import Fit, Machine
 from avatar_lab.training.guard import NonFiniteGuard
+from avatar_lab.training.microbatches import split_batch
 from avatar_lab.training.optimizer import AdamW
 from tests.factory import LAYOUT
 from tests.training.stages import STAGES, RandomDyads
@@ -69,7 +72,8 @@ def test_two_ranks_agree(tmp_path: Path) -> None:
     mp.spawn(two_ranks, args=(str(tmp_path),), nprocs=2)
 
 
-def fit_on_two_ranks(rank: int, folder: str, port: int, name: str) -> None:
+def launched_as(rank: int, port: int) -> None:
+    """What a launcher of two processes says."""
     os.environ |= {
         "GLOO_SOCKET_IFNAME": "lo",
         "MASTER_ADDR": "127.0.0.1",
@@ -78,6 +82,16 @@ def fit_on_two_ranks(rank: int, folder: str, port: int, name: str) -> None:
         "NODE_RANK": "0",
         "LOCAL_RANK": str(rank),
     }
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def fit_on_two_ranks(rank: int, folder: str, port: int, name: str) -> None:
+    launched_as(rank, port)
     torch.set_num_threads(1)
     stage = STAGES[name](Path(folder) / f"artefacts{rank}")
     fit = Fit(steps=6, optimizers=dict.fromkeys(stage.trained, AdamW(lr=1e-2)), ema_decay=0.9)
@@ -87,15 +101,49 @@ def fit_on_two_ranks(rank: int, folder: str, port: int, name: str) -> None:
     torch.save(dict(stage.roles.named_parameters()), Path(folder) / f"roles{rank}.pt")
 
 
+class SharedDyads(RandomDyads):
+    """Random conversations of which every rank gets its share."""
+
+    def loader(self, start_step: int, num_workers: int) -> Iterator[DyadBatch]:
+        for batch in super().loader(start_step, num_workers):
+            yield split_batch(batch, distributed.world_size())[distributed.rank()]
+
+
+def fit_shares(rank: int, folder: str, port: int, name: str, world_size: int) -> None:
+    """Three steps of two micro-batches in all, over one rank or two."""
+    if world_size > 1:
+        launched_as(rank, port)
+    torch.set_num_threads(1)
+    stage = STAGES[name](Path(folder) / f"artefacts{world_size}{rank}")
+    optimizers = dict.fromkeys(stage.trained, AdamW(lr=1e-3))
+    fit = Fit(steps=3, optimizers=optimizers, ema_decay=0.9, accumulate=2 // world_size, log_every_steps=1)
+    out = Path(folder) / f"out{world_size}"
+    machine = Machine(accelerator="cpu", devices=world_size)
+    fit.run(stage=stage, data=SharedDyads(), layout=LAYOUT, out=out, seed=3, machine=machine)
+    torch.save(dict(stage.roles.named_parameters()), Path(folder) / f"roles{world_size}{rank}.pt")
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("name", ["initialise_by_consistency", "self_forcing"])
+def test_micro_batches_take_the_step_of_as_many_ranks(tmp_path: Path, name: str) -> None:
+    mp.spawn(fit_shares, args=(str(tmp_path), free_port(), name, 2), nprocs=2)
+    mp.spawn(fit_shares, args=(str(tmp_path), 0, name, 1), nprocs=1)
+    ranks, parts = (torch.load(tmp_path / f"roles{world}0.pt", weights_only=True) for world in (2, 1))
+    start = dict(STAGES[name](tmp_path / "start").roles.named_parameters())
+    for key, value in parts.items():
+        torch.testing.assert_close(ranks[key], value, atol=1e-6, rtol=1e-5)
+    moved = [key for key, value in parts.items() if not torch.equal(value, start[key])]
+    assert {key.split(".")[0] for key in moved} == {*STAGES[name](tmp_path / "start").trained} | (
+        {"slow"} if name == "initialise_by_consistency" else set()
+    )
+
+
 @pytest.mark.ci
 @pytest.mark.parametrize("name", ["teacher", "self_forcing", "see"])
 def test_stages_train_on_two_ranks_and_keep_their_networks_equal(tmp_path: Path, name: str) -> None:
     """Roles take turns, which DistributedDataParallel would not survive; noise warps are fitted along the way."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     before = dict(STAGES[name](tmp_path / "start").roles.named_parameters())
-    mp.spawn(fit_on_two_ranks, args=(str(tmp_path), port, name), nprocs=2)
+    mp.spawn(fit_on_two_ranks, args=(str(tmp_path), free_port(), name), nprocs=2)
     first, second = (torch.load(tmp_path / f"roles{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert any(not torch.equal(first[key], before[key]) for key in first)

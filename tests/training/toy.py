@@ -19,6 +19,7 @@ class ToyStage:
 
     name = "toy"
     trained = ("student", "critic")
+    followers = ()
     averaged = ("student",)
 
     def __init__(self, *, width: int = 4, poisoned_steps: tuple[int, ...] = ()) -> None:
