@@ -22,7 +22,10 @@ FILES = sorted(CONFIGS.glob("experiment/**/*.yaml"))
 EXPERIMENTS = [str(path.relative_to(CONFIGS / "experiment").with_suffix("")) for path in FILES]
 GRAPH = ("teacher", "autoregressive", "initialise", "self_forcing", "see")
 """Stages in the order in which one needs the artefacts of another."""
-GRAPHS = sorted({name.split("/")[0] for name in EXPERIMENTS if "/" in name})
+GRAPHS = sorted(name.removesuffix("/teacher") for name in EXPERIMENTS if name.endswith("/teacher"))
+LATER = [name for name in EXPERIMENTS if name.startswith(("ablation/", "further/"))]
+"""What starts from a finished graph."""
+SMALL = ["model.width=32", "model.num_heads=2", "model.num_layers=1"]
 
 
 def targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -88,8 +91,7 @@ def test_single_stage_builds_on_meta(name: str) -> None:
 def test_graph_builds_on_meta_and_its_artefacts_meet(graph: str, tmp_path: Path) -> None:
     """Each stage of a graph is built as it would be trained, and finds what the ones before it export."""
     assert {name for name in EXPERIMENTS if name.startswith(f"{graph}/")} == {f"{graph}/{stage}" for stage in GRAPH}
-    size = ["model.width=32", "model.num_heads=2", "model.num_layers=1"]
-    configs = {name: load([f"experiment={graph}/{name}", f"root={tmp_path}", *size]) for name in GRAPH}
+    configs = {name: load([f"experiment={graph}/{name}", f"root={tmp_path}", *SMALL]) for name in GRAPH}
     shared = shared_objects(configs[GRAPH[0]])
     for name, config in configs.items():
         assert (config.codec, config.layout) == (configs[GRAPH[0]].codec, configs[GRAPH[0]].layout)
@@ -106,6 +108,20 @@ def test_graph_builds_on_meta_and_its_artefacts_meet(graph: str, tmp_path: Path)
         write_artefacts(Path(config.out), stage.export(stage.roles))
     made = {path.stem for path in tmp_path.glob("*/*.safetensors")}
     assert {"level1", "level2", "level3", "teacher"} <= made
+
+
+def test_what_comes_later_starts_from_the_artefacts_of_a_finished_graph(tmp_path: Path) -> None:
+    configs = {name: load([f"experiment={name}", f"root={tmp_path}", *SMALL]) for name in LATER}
+    shared = shared_objects(load([f"experiment=quickstart/{GRAPH[0]}", f"root={tmp_path}", *SMALL]))
+    for name in GRAPH[:-1]:
+        config = load([f"experiment=quickstart/{name}", f"root={tmp_path}", *SMALL])
+        stage = build_stage(config, shared)
+        write_artefacts(Path(config.out), stage.export(stage.roles))
+    assert configs
+    for config in configs.values():
+        stage = build_stage(config, shared)
+        assert set(config.training["optimizers"]) == set(stage.trained)
+        write_artefacts(Path(config.out), stage.export(stage.roles))
 
 
 def test_the_first_layout_is_the_default_one() -> None:

@@ -38,11 +38,11 @@ def clean_estimate(codebook: Codebook, noisy: AVState, levels: NoiseLevels, pred
 MIN_LOSS_SIGMA = 0.2
 
 
-def velocity_error(clean_hat_BFHWC: Tensor, clean_BFHWC: Tensor, sigma_BF: Tensor) -> Tensor:
-    """Squared velocity error per latent, (B, F), computed from clean estimates: ``|error / sigma|^2``.
+def velocity_error(clean_hat: Tensor, clean: Tensor, level: Tensor) -> Tensor:
+    """Squared velocity error per token, (B, tokens), from clean estimates (B, tokens, ...): ``|error / sigma|^2``.
 
     The weight is capped below ``MIN_LOSS_SIGMA``: there a clean-predicting head would otherwise spend its whole loss on
     what its width cannot carry.
     """
-    sigma = expand(sigma_BF.clamp(min=MIN_LOSS_SIGMA), clean_BFHWC)
-    return ((clean_hat_BFHWC - clean_BFHWC) / sigma).square().mean((2, 3, 4))
+    sigma = expand(level.clamp(min=MIN_LOSS_SIGMA), clean)
+    return ((clean_hat - clean) / sigma).square().flatten(2).mean(2)

@@ -34,6 +34,8 @@ class Sampler:
 
     steps: tuple[float, ...]
     renoise: bool
+    snap: bool = True
+    """Own audio is remembered as the tokens that were read; without, as the soft estimate, which is an ablation."""
 
     def __post_init__(self) -> None:
         steps = tuple(float(u) for u in self.steps)

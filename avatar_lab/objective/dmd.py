@@ -98,6 +98,8 @@ class SelfForcing:
 
     sampler    the student's steps; the exit step is drawn anew for each rollout and shared by all of its blocks
     guidance   scale of the real score per level (``uncond + s (cond - uncond)``)
+    role       how both scores see a window: causal on the student's history, or bidirectional, an ablation whose real
+               score knows what comes after
     min_u      levels at which scores are compared are uniform in [min_u, 1 - min_u]
     scored_blocks  only so many blocks at the end of a rollout are scored; ``None``: all. What the student has drifted
                    to by then is what it learns from, as in LongLive (Yang et al. 2025, arXiv:2509.22622)
@@ -114,11 +116,12 @@ class SelfForcing:
         video_weight: float = 1.0,
         min_u: float = 0.02,
         scored_blocks: int | None = None,
+        role: Role = Role.CAUSAL,
     ) -> None:
         self.silence_K, self.rates, self.sampler = silence_K, rates, sampler
         self.guidance = guidance or {}
         self.weights = {"audio": audio_weight, "video": video_weight}
-        self.min_u, self.scored_blocks = min_u, scored_blocks
+        self.min_u, self.scored_blocks, self.role = min_u, scored_blocks, role
 
     def generate(self, student: AvatarModel, batch: DyadBatch, rng: torch.Generator, *, step: int) -> Rollouts:
         """Roll the student out on the conditions of a batch, exiting at the random step that belongs to training step
@@ -167,7 +170,7 @@ class SelfForcing:
         """Flow objective on the student's soft samples: with the soft token distribution as target, the critic's
         expected embedding is the posterior mean of the student's own output."""
         noisy, levels = self._noise(critic, made, made.soft, rng)
-        estimate = critic.estimate_window(noisy, levels, made.context, role=Role.CAUSAL, history=made.history)
+        estimate = critic.estimate_window(noisy, levels, made.context, role=self.role, history=self._history(made))
         log_probabilities = estimate.logits_BAKV.log_softmax(-1)
         entropy_BA = -(made.probabilities_BAKV * log_probabilities).sum(-1).mean(-1)
         error_BF = velocity_error(estimate.clean.video_BFHWC, made.soft.video_BFHWC, levels.video_BF)
@@ -209,8 +212,12 @@ class SelfForcing:
     ) -> AVState:
         """Clean estimate of a score network on the student's history."""
         return model.guided_window(
-            noisy, levels, made.context, role=Role.CAUSAL, history=made.history, guidance=guidance
+            noisy, levels, made.context, role=self.role, history=self._history(made), guidance=guidance
         ).clean
+
+    def _history(self, made: Rollouts) -> AVState | None:
+        """What a score is told of earlier blocks; in a bidirectional one they are noisy tokens like all others."""
+        return made.history if self.role is Role.CAUSAL else None
 
     def _noise(
         self, model: AvatarModel, made: Rollouts, clean: AVState, rng: torch.Generator

@@ -40,6 +40,7 @@ class JointFlow:
     shared, per_modality  shares of windows (blocks, where causal) with one level for all, and one per modality
     tilt                  above 1, levels are drawn towards noise: there alone what a network is told decides what it
                           says, while at low levels the noisy tokens show it; few-step students depend on the first
+    audio_mse             audio by the squared velocity error of the expected embedding, as video is; an ablation
 
     Raises:
         ValueError: ``tilt`` is not positive.
@@ -57,12 +58,14 @@ class JointFlow:
         shared: float = 0.5,
         per_modality: float = 0.25,
         tilt: float = 1.0,
+        audio_mse: bool = False,
     ) -> None:
         if tilt <= 0:
             raise ValueError(f"tilt {tilt:g} must be above 0: 1 draws noise levels evenly, larger ones towards noise")
         self.role, self.silence_K, self.rates, self.level = role, silence_K, rates, level
         self.weights = {"audio": audio_weight, "video": video_weight}
         self.shared, self.per_modality, self.tilt = shared, per_modality, tilt
+        self.audio_mse = audio_mse
         self.observe_warp = False
         """Add to the statistics from which the audio warp is fitted."""
 
@@ -99,9 +102,12 @@ class JointFlow:
         error_BF = velocity_error(estimate.clean.video_BFHWC, window.clean.video_BFHWC, levels.video_BF)
         if self.observe_warp:
             model.warps.observe(levels.audio_BA[window.audio_loss_BA], entropy_BA.detach()[window.audio_loss_BA])
+        audio_BA = entropy_BA
+        if self.audio_mse:
+            audio_BA = velocity_error(estimate.clean.audio_BAD, window.clean.audio_BAD, levels.audio_BA)
         return Losses(
             terms={
-                "audio": masked_mean(entropy_BA, window.audio_loss_BA),
+                "audio": masked_mean(audio_BA, window.audio_loss_BA),
                 "video": masked_mean(error_BF, window.video_loss_BF),
             },
             weights=self.weights,

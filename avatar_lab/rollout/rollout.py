@@ -101,5 +101,7 @@ def rollout(
         )
         tokens_BAK = block_input.plan.fill(model.codebook.snap(denoised.estimate.logits_BAKV))
         clean = AVState(audio_BAD=model.codebook.embed(tokens_BAK), video_BFHWC=denoised.estimate.clean.video_BFHWC)
+        if not sampler.snap:
+            clean = observed.hold(denoised.estimate.clean, denoised.levels)[0]
         model.net.write_block(clean, memory, cache)
         yield BlockOutput(tokens_BAK=tokens_BAK, clean=clean, denoised=denoised)

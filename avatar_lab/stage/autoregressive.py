@@ -44,6 +44,9 @@ class Autoregressive:
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
         tilt: float = 1.0,
+        shared: float = 0.5,
+        per_modality: float = 0.25,
+        audio_mse: bool = False,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
         self.parent = started_from(init, stage="teacher", level=Level.LISTEN, setting=setting)
@@ -57,6 +60,9 @@ class Autoregressive:
             audio_weight=audio_weight,
             video_weight=video_weight,
             tilt=tilt,
+            shared=shared,
+            per_modality=per_modality,
+            audio_mse=audio_mse,
         )
 
     def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:

@@ -25,6 +25,7 @@ class Initialise:
     """Student and frozen teacher both start as the autoregressive model.
 
     steps     the student's, in u; the last one is lowered if its audio noise would be too high to read tokens from
+    snap      whether it remembers its own audio as tokens, here and ever after
     substeps  solver steps of the teacher between two of them
     """
 
@@ -43,12 +44,13 @@ class Initialise:
         steps: list[float],
         substeps: int,
         rates: ConditionRates,
+        snap: bool = True,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
         parent = started_from(init, stage="autoregressive", level=Level.LISTEN, setting=setting)
-        sampler = Sampler(steps=tuple(steps), renoise=True).readable(parent.model.warps)
+        sampler = Sampler(steps=tuple(steps), renoise=True, snap=snap).readable(parent.model.warps)
         sampler.check(parent.model.warps)
         self.roles = nn.ModuleDict({"student": parent.model, "teacher": deepcopy(parent.model)})
         self.card = replace(parent.descend(stage=self.name), sampler=sampler)

@@ -12,10 +12,11 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from avatar_lab.checkpoint import Checkpoint, at_level
+from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Checkpoint, at_level
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
+from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.dmd import SelfForcing as SelfForcingLosses
 from avatar_lab.objective.losses import Losses
@@ -26,7 +27,9 @@ from avatar_lab.tensors import DyadBatch
 class SelfForcing:
     """Distribution matching at level 2.
 
-    init     the student's start; teacher  the autoregressive model, real score and start of the critic
+    init     the student's start
+    teacher  real score and start of the critic: the autoregressive model, or, to see what hindsight does, the
+             bidirectional teacher
     """
 
     name = "self_forcing"
@@ -53,7 +56,7 @@ class SelfForcing:
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
         student = started_from(init, stage=self.starts_from, level=Level.LISTEN, setting=setting)
-        real = started_from(teacher, stage="autoregressive", level=Level.LISTEN, setting=setting)
+        real = started_from(teacher, stage=("autoregressive", BIDIRECTIONAL_STAGE), level=Level.LISTEN, setting=setting)
         self.roles = nn.ModuleDict({"student": student.model, "teacher": real.model, "critic": deepcopy(real.model)})
         self.card = student.descend(stage=self.name, taught_by=real)
         self.student_every, self.critic_warmup = student_every, critic_warmup
@@ -65,6 +68,7 @@ class SelfForcing:
             audio_weight=audio_weight,
             video_weight=video_weight,
             scored_blocks=scored_blocks,
+            role=Role.BIDIRECTIONAL if real.card.stage == BIDIRECTIONAL_STAGE else Role.CAUSAL,
         )
 
     def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -76,13 +78,35 @@ def test_replay_under_gradients_is_what_the_rollout_produced(level: Level) -> No
         assert (replay.clean.audio_BAD - made.soft.audio_BAD).abs().max() < 1e-9
 
 
-def test_a_critic_equal_to_the_real_score_gives_no_gradient() -> None:
+@pytest.mark.parametrize("role", Role)
+def test_a_critic_equal_to_the_real_score_gives_no_gradient(role: Role) -> None:
     student, other, batch = tiny_model(Level.LISTEN), tiny_model(Level.LISTEN, seed=1), random_batch()
-    losses = SelfForcing(silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.3), renoise=True))
+    sampler = Sampler(steps=(1.0, 0.3), renoise=True)
+    losses = SelfForcing(silence_K=SILENCE_K, rates=ConditionRates(), sampler=sampler, role=role)
     rng = torch.Generator().manual_seed(0)
     made = losses.generate(student, batch, rng, step=0)
     assert float(losses.student_loss(student, other, other, made, rng).total) < 1e-20
     assert float(losses.student_loss(student, student, other, made, rng).total) > 1e-6
+    assert float(losses.critic_loss(other, made, rng).total) > 0
+
+
+def test_only_a_bidirectional_score_knows_what_comes_after() -> None:
+    student, score, batch = tiny_model(Level.LISTEN), tiny_model(Level.LISTEN, seed=1), random_batch()
+    changed = {}
+    for role in Role:
+        losses = SelfForcing(
+            silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.3), renoise=True), role=role
+        )
+        made = losses.generate(student, batch, torch.Generator().manual_seed(0), step=0)
+        noisy, levels = losses._noise(score, made, made.soft, torch.Generator().manual_seed(0))
+        other = noisy.video_BFHWC.clone()
+        other[:, -1] += 1
+        before, after = (
+            losses._score(score, made=made, noisy=state, levels=levels, guidance={}).video_BFHWC[:, 0]
+            for state in (noisy, replace(noisy, video_BFHWC=other))
+        )
+        changed[role] = not torch.equal(before, after)
+    assert changed == {Role.CAUSAL: False, Role.BIDIRECTIONAL: True}
 
 
 def test_the_end_of_a_long_rollout_is_a_window_of_its_own() -> None:

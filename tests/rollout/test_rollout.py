@@ -214,3 +214,28 @@ def test_guidance_of_one_changes_nothing_and_more_changes_the_output() -> None:
     plain, ones, strong = first_two({}), first_two({Level.SEE: 1.0}), first_two({Level.LISTEN: 2.0, Level.SEE: 3.0})
     assert all(same(a, b) for a, b in zip(plain, ones, strict=True))
     assert not same(plain[-1], strong[-1])
+
+
+def test_a_history_without_snapping_is_soft_where_sound_is_open_and_the_script_elsewhere() -> None:
+    model, context = tiny_model(Level.LISTEN), context_of(random_batch(), sees=False)
+    sampler = replace(SAMPLER, snap=False)
+    blocks = list(
+        rollout(
+            model,
+            block_inputs(context, LAYOUT),
+            context.anchor,
+            sampler=sampler,
+            seed=3,
+            conversation_B=torch.arange(2) + 7,
+        )
+    )
+    snapped = run(model, context)[0]
+    assert torch.equal(blocks[0].clean.video_BFHWC, snapped.clean.video_BFHWC)
+    for number, block in enumerate(blocks):
+        own = slice(number * LAYOUT.audio_per_block, (number + 1) * LAYOUT.audio_per_block)
+        open_BA = context.plan.state_BE[:, own] == 0
+        on_codebook = model.codebook.embed(block.tokens_BAK)
+        assert torch.equal(block.clean.audio_BAD[~open_BA], on_codebook[~open_BA])
+        soft = block.denoised.estimate.clean.audio_BAD
+        assert torch.equal(block.clean.audio_BAD[open_BA], soft[open_BA])
+        assert not torch.allclose(soft[open_BA], on_codebook[open_BA])

@@ -71,6 +71,17 @@ def test_dialogue_hours_count_what_was_seen(tmp_path: Path) -> None:
     assert {"teacher/loss/audio", "teacher/loss/video", "teacher/lr", "teacher/grad_norm"} <= row.keys()
 
 
+def test_a_mean_beyond_its_limits_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    adamw = AdamW(lr=1e-3)
+    alarms = {"critic/loss/error": (1e3, 1e4), "student/loss/error": (0.0, 1e9), "nobody/loss": (0.0, 1.0)}
+    fit = Fit(steps=4, optimizers={"student": adamw, "critic": adamw}, log_every_steps=2, alarms=alarms)
+    with caplog.at_level("WARNING", logger="avatar_lab.training.callbacks"):
+        fit.run(stage=ToyStage(), data=toy_data(), layout=Layout(), out=tmp_path, seed=0, machine=MACHINE)
+    said = [record.getMessage() for record in caplog.records if "training.alarms" in record.getMessage()]
+    assert [text.split(":")[0] for text in said] == ["step 2", "step 4"]
+    assert all("critic/loss/error" in text and "outside 1000 ... 10000" in text for text in said)
+
+
 @pytest.mark.ci
 def test_wandb_works_offline_and_keeps_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
