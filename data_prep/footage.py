@@ -104,6 +104,7 @@ def encode_footage(
     clock = footage.clock
     streams: dict[str, Iterator[np.ndarray]] = {}
     valid: dict[str, Any] = {f"{side}.audio_valid": footage.sound.valid[side] for side in SIDES}
+    valid |= {f"{side}.video_valid": np.zeros(0, bool) for side in SIDES}
     for side in footage.facts:
         index_P, live_P = footage.shown(side)
         streams[side] = footage.frames(side, index_P, chunk=chunk_frames)
@@ -116,8 +117,9 @@ def encode_footage(
         framings=framings,
         chunk_tokens=chunk_tokens,
         chunk_frames=chunk_frames,
+        scratch=footage.sound.scratch,
     )
-    return StepResult(arrays=result.arrays | valid)
+    return replace(result, arrays={**result.arrays, **valid})
 
 
 def take_pictures(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
+import tempfile
 import zlib
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from avatar_lab.data.schema import Interaction, Member, ShardInfo, file_sha256, 
 
 _TAR_HEADER = 512
 """Bytes between the end of the last member and the data of the next; USTAR headers never grow."""
+_IN_MEMORY = 4 << 20
+"""Bytes of a member that are gathered in memory; what is larger goes through a file."""
 
 
 class OpenShard:
@@ -32,12 +34,17 @@ class OpenShard:
     def add(self, interaction: Interaction) -> tuple[Member, ...]:
         """Append a sample; where its members lie."""
         members = []
-        for name, raw in to_members(interaction).items():
+        for name, pieces in to_members(interaction).items():
             info = tarfile.TarInfo(f"{interaction.key}.{name}")
-            info.size = len(raw)
-            offset = self._file.tell() + _TAR_HEADER
-            self._tar.addfile(info, io.BytesIO(raw))
-            members.append(Member(name=name, offset=offset, size=len(raw), crc32=zlib.crc32(raw)))
+            offset, crc32 = self._file.tell() + _TAR_HEADER, 0
+            with tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(self._path.parent)) as content:
+                for piece in pieces:
+                    content.write(piece)
+                    crc32 = zlib.crc32(piece, crc32)
+                info.size = content.tell()  # a tar file says it before the data
+                content.seek(0)
+                self._tar.addfile(info, content)
+            members.append(Member(name=name, offset=offset, size=info.size, crc32=crc32))
         self._samples += 1
         return tuple(members)
 

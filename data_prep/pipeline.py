@@ -288,7 +288,7 @@ class Pipeline:
             interaction = footage.recording.interaction
             heard = augment.Augment(settings.augment, self._audio_codec, interaction, settings.chunk_tokens)
             stated = grid | heard.stated
-            runner.step("augment", augment.VERSION, stated, media_files, lambda: heard.run(footage.sound.waveforms))
+            runner.step("augment", augment.VERSION, stated, media_files, lambda: heard.run(footage.sound))
         runner.step(
             "pictures",
             pictures.VERSION,

@@ -108,7 +108,8 @@ class ShardWriter:
             interaction = self._interaction(entry, results)
             forms.update(form for side in interaction.features.values() for form in forms_of(side))
             a = interaction.sides["a"]
-            shape = (a.avatar_latents.shape[1:], a.user_features.shape[1])
+            height, width, channels = a.avatar_latents.shape[1:]
+            shape = (height, width, channels), a.user_features.shape[1]
             members = open_shard.add(interaction)
             figures = figures_of(entry.recording, results, self._sync)
             rows.append(index_row(interaction, results["events"], figures, members, open_shard.name))
@@ -128,10 +129,10 @@ class ShardWriter:
 
     def _interaction(self, entry: Entry, results: dict[str, StepResult]) -> Interaction:
         recording, probed, found = entry.recording, results["probe"], results["events"]
+        arrays, rows = results["encode"].arrays, self._store.rows("encode", entry.keys["encode"])
         sides = {}
         for side in SIDES:
-            arrays = results["encode"].arrays
-            count, latents = len(arrays[f"{side}.audio_tokens"]), len(arrays[f"{side}.avatar_latents"])
+            count, latents = len(rows[f"{side}.audio_tokens"]), len(rows[f"{side}.avatar_latents"])
             heard = results["augment"].arrays[f"{side}.user_tokens"] if "augment" in results else None
             rate = float(self._layout.audio_rate)
             masks = {
@@ -147,8 +148,8 @@ class ShardWriter:
             )
             sides[side] = SideArrays(
                 audio_tokens=arrays[f"{side}.audio_tokens"],
-                avatar_latents=arrays[f"{side}.avatar_latents"],
-                user_features=arrays[f"{side}.user_features"],
+                avatar_latents=rows[f"{side}.avatar_latents"],
+                user_features=rows[f"{side}.user_features"],
                 audio_valid=arrays[f"{side}.audio_valid"] & heard_T,
                 video_valid=arrays[f"{side}.video_valid"] & seen_F,
                 pictures=results["pictures"].arrays[f"{side}.pictures"],

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from avatar_lab.data.schema import SIDES, FeatureForm, Interaction, SideArrays
+from avatar_lab.data.schema.npy import Rows
 from avatar_lab.data.window_features import WindowFeatures, cut_features, stack_features
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.tensors import Anchor, DyadBatch
@@ -189,7 +190,7 @@ def stack_windows(windows: list[Window]) -> DyadBatch:
     )
 
 
-def _span(array: np.ndarray, start: int, end: int, fill: np.ndarray | np.generic) -> np.ndarray:
+def _span(array: Rows, start: int, end: int, fill: np.ndarray | np.generic) -> np.ndarray:
     """``array[start:end]`` along the first axis, ``fill`` where the recording has nothing."""
     inner = array[max(start, 0) : min(end, len(array))]
     before, after = max(-start, 0), max(end - len(array), 0)

@@ -75,8 +75,8 @@ def play(
     early = float(first / latent_rate)
     first_token = int(early * audio_rate)
     tokens_AK = torch.from_numpy(arrays.audio_tokens[first_token : round(end * audio_rate)].astype(np.int64))
-    stored = arrays.user_features.reshape(-1, *info.latent_shape) if seen else arrays.avatar_latents
-    latents_FHWC = torch.from_numpy(stored[first : round(end * latent_rate)]).float()
+    stored = (arrays.user_features if seen else arrays.avatar_latents)[first : round(end * latent_rate)]
+    latents_FHWC = torch.from_numpy(stored.reshape(-1, *info.latent_shape)).float()
     num_frames = round((end - start) * fps)
     if not len(latents_FHWC):
         audio_BS, _ = audio_codec.decode(tokens_AK[None])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from hashlib import sha256
@@ -22,7 +23,7 @@ import torch
 from scipy.signal import resample_poly
 
 from avatar_lab.events.segments import Segment, merge_close, runs
-from avatar_lab.events.waveform import Waveform
+from avatar_lab.events.waveform import PIECE, Waveform
 
 _RATE = 16_000
 _PIECE = 512
@@ -55,7 +56,7 @@ class SileroVad:
         """
         if wav_S.ndim != 1:
             raise ValueError(f"voice activity needs one mono waveform, got {wav_S.ndim} dimensions")
-        probability_R = _probabilities(wav_S[:], sample_rate)
+        probability_R = _probabilities(wav_S, sample_rate)
         seconds = len(wav_S) / sample_rate
         likely = [(start, end) for start, end in runs(probability_R > self.release).tolist()]
         step = _PIECE / _RATE
@@ -73,15 +74,28 @@ class SileroVad:
 
 
 @torch.inference_mode()
-def _probabilities(wav_S: np.ndarray, sample_rate: int) -> np.ndarray:
+def _probabilities(wav_S: Waveform, sample_rate: int) -> np.ndarray:
     """Probability of speech in every piece of 32 ms, (R,)."""
-    shared = gcd(sample_rate, _RATE)
-    wav_S = resample_poly(wav_S, _RATE // shared, sample_rate // shared).astype(np.float32)
-    padded_S = np.pad(wav_S, (0, -len(wav_S) % _PIECE))
     network = _network()
     network.reset_states()
-    pieces_R1S = torch.from_numpy(padded_S).reshape(-1, 1, _PIECE)
-    return np.asarray([float(network(piece_1S, _RATE)) for piece_1S in pieces_R1S])
+    pieces = (torch.from_numpy(piece_1S) for pieces_R1S in _resampled(wav_S, sample_rate) for piece_1S in pieces_R1S)
+    return np.fromiter((float(network(piece_1S, _RATE)) for piece_1S in pieces), np.float64)
+
+
+def _resampled(wav_S: Waveform, sample_rate: int) -> Iterator[np.ndarray]:
+    """The waveform as the network reads it, stretches of pieces (r, 1, S); the last piece ends in silence.
+
+    The same as resampled whole, to the bit: each stretch is resampled with all that the filter reaches around it.
+    """
+    shared = gcd(sample_rate, _RATE)
+    up, down = _RATE // shared, sample_rate // shared
+    reach = 10 * down  # resample_poly's filter ends 10 samples of the lower rate from its centre
+    stretch = down * _PIECE * max(1, PIECE // (down * _PIECE))
+    for start in range(0, len(wav_S), stretch):
+        early = min(reach, start)
+        around_S = resample_poly(wav_S[start - early : start + stretch + reach], up, down).astype(np.float32)
+        inner_S = around_S[early // down * up :][: stretch // down * up]
+        yield np.pad(inner_S, (0, -len(inner_S) % _PIECE)).reshape(-1, 1, _PIECE)
 
 
 @cache

@@ -5,6 +5,7 @@ S samples
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -25,3 +26,9 @@ class Waveform(Protocol):
 
     def __getitem__(self, span: slice, /) -> np.ndarray:
         """The samples of a stretch."""
+
+
+def pieces(wav_S: Waveform) -> Iterator[np.ndarray]:
+    """All of it in order, ``PIECE`` samples at a time."""
+    for start in range(0, len(wav_S), PIECE):
+        yield wav_S[start : start + PIECE]

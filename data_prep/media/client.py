@@ -111,12 +111,11 @@ class MediaClient(ServedProcess):
         fitting = max(1, self._limits.chunk_bytes // (3 * facts.width * facts.height))
         request = {
             "op": "frames",
-            "indices": indices.tolist(),
             "chunk": min(chunk, fitting),
             "total": len(facts.pts_P),
             "backend": self._backend,
         }
-        for header, payload in self._ask_about(request, blob):
+        for header, payload in self._ask_about(request, blob, indices.astype(np.int64).tobytes()):
             shape = (header["frames"], header["height"], header["width"], 3)
             yield np.frombuffer(payload, np.uint8).reshape(shape)
 
@@ -124,9 +123,11 @@ class MediaClient(ServedProcess):
         (answer,) = self._ask_about(request, blob)
         return answer
 
-    def _ask_about(self, request: dict[str, Any], blob: Blob) -> Iterator[tuple[dict[str, Any], bytearray]]:
+    def _ask_about(
+        self, request: dict[str, Any], blob: Blob, payload: bytes = b""
+    ) -> Iterator[tuple[dict[str, Any], bytearray]]:
         where = {"path": str(blob.path), "name": blob.name, "offset": blob.offset, "size": blob.size}
-        return self.ask(request | {"blob": where}, about=blob.name)
+        return self.ask(request | {"blob": where}, about=blob.name, payload=payload)
 
 
 def _refuse_truncated(facts: dict[str, Any], blob: Blob) -> None:

@@ -104,8 +104,8 @@ def audio(request: dict[str, Any]) -> Iterator[Answer]:
 
 
 def frames(request: dict[str, Any]) -> Iterator[Answer]:
-    """RGB frames at the given presentation indices (not decreasing), in chunks of ``chunk`` frames."""
-    wanted = np.asarray(request["indices"], np.int64)
+    """RGB frames at the presentation indices (not decreasing) in the payload, in chunks of ``chunk`` frames."""
+    wanted = np.frombuffer(request["payload"], np.int64)
     reader = _decord_frames if _decord_agrees(request) else _pyav_frames
     for chunk in reader(request["blob"].url, wanted, request["chunk"]):
         count, height, width, _ = chunk.shape

@@ -21,9 +21,7 @@ from data_prep.steps.store import StepResult, StepStore
 from data_prep.steps.voice import as_segments
 
 READ_STEPS = ("probe", "sync", "track", "events", "bleed", "motion", "features")
-"""Steps whose results hold figures; those of the codecs are large and hold none."""
-_LARGE = frozenset({"features"})
-"""Of these, those whose arrays hold none."""
+"""Steps whose results hold figures; those of the codecs hold none."""
 VISIBLE = (EventType.NOD, EventType.SMILE, EventType.BLINK, EventType.LEAN, EventType.GAZE_AWAY)
 
 
@@ -104,7 +102,7 @@ def results_of(entry: Entry, store: StepStore, steps: Iterable[str]) -> dict[str
     results = {}
     for step in steps:
         if step in entry.keys:
-            result = store.load(step, entry.keys[step], arrays=step not in _LARGE)
+            result = store.load(step, entry.keys[step])
             if result is None:
                 name = entry.recording.interaction
                 raise ValueError(f"the result of step {step} on {name} vanished from the work folder: prepare again")

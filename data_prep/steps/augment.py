@@ -11,18 +11,21 @@ Every draw is a function of (seed, interaction, side, effect), so one effect's p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
 
 import numpy as np
 
 from avatar_lab.codec.protocol import AudioCodec
 from avatar_lab.data.schema import SIDES
 from avatar_lab.events.vad import VadRule, frame_levels
-from avatar_lab.events.waveform import Waveform
+from avatar_lab.events.waveform import Waveform, pieces
 from avatar_lab.world.noise import Noise
 from data_prep.steps.encode import encode_audio
-from data_prep.steps.microphone import COLOURS, coloured_noise, echo, lose_packets, reverberated, room_response
+from data_prep.steps.microphone import COLOURS, coloured_noise, echo, lose_packets, reverberation, room_response
+from data_prep.steps.scratch import ScratchArray
+from data_prep.steps.sound import Sound
 from data_prep.steps.store import StepResult
 
 VERSION = 1
@@ -92,29 +95,32 @@ def draw(rule: AugmentRule, noise: Noise) -> Conditions:
 
 
 def as_heard(
-    own_S: np.ndarray, partner_S: np.ndarray, conditions: Conditions, noise: Noise, *, sample_rate: int
-) -> np.ndarray:
-    """A person's waveform (S,) as their own microphone and the network deliver it; ``partner_S`` is what the
-    loudspeaker plays: the avatar."""
-    heard_S, rate = own_S, sample_rate
+    own_S: Waveform, partner_S: Waveform, conditions: Conditions, noise: Noise, *, sample_rate: int, scratch: Path
+) -> ScratchArray:
+    """A person's waveform (S,) as their own microphone and the network deliver it, in the folder ``scratch``;
+    ``partner_S``, equally long, is what the loudspeaker plays: the avatar."""
+    parts, rate = [pieces(own_S)], sample_rate
     if (room := conditions.room) is not None:
         response_M = room_response(noise.generator("room"), seconds=room["seconds"], sample_rate=rate)
-        heard_S = reverberated(heard_S, response_M=response_M, direct=room["direct"])
+        parts.append(reverberation(own_S, response_M=response_M, direct=room["direct"]))
     if (path := conditions.echo) is not None:
         response_M = room_response(noise.generator("echo"), seconds=path["room"], sample_rate=rate)
-        heard_S = heard_S + echo(
-            partner_S, decibels=path["decibels"], delay=path["delay"], response_M=response_M, sample_rate=rate
+        parts.append(
+            echo(partner_S, decibels=path["decibels"], delay=path["delay"], response_M=response_M, sample_rate=rate)
         )
     if (background := conditions.noise) is not None:
-        level = voice_level(own_S, rate) - background["decibels"]
-        noise_S = coloured_noise(noise.generator("noise"), len(own_S), colour=conditions.colour, sample_rate=rate)
-        heard_S = heard_S + np.float32(10 ** (level / 20)) * noise_S
+        gain = np.float32(10 ** ((voice_level(own_S, rate) - background["decibels"]) / 20))
+        unit = coloured_noise(noise.generator("noise"), len(own_S), colour=conditions.colour, sample_rate=rate)
+        parts.append(gain * piece_S for piece_S in unit)
+    heard_S = ScratchArray(scratch, (0,))
+    for together in zip(*parts, strict=True):
+        heard_S.append(np.clip(reduce(np.add, together), -1, 1))
     if (loss := conditions.loss) is not None:
-        heard_S = lose_packets(heard_S, noise.generator("loss"), rate=loss["rate"], sample_rate=rate)
-    return np.clip(heard_S, -1, 1).astype(np.float32)
+        lose_packets(heard_S, noise.generator("loss"), rate=loss["rate"], sample_rate=rate)
+    return heard_S
 
 
-def voice_level(wav_S: np.ndarray, sample_rate: int) -> float:
+def voice_level(wav_S: Waveform, sample_rate: int) -> float:
     """Mean level of the voice in decibels of full scale: of the frames that are no silence."""
     rule = VadRule()
     level_R = frame_levels(wav_S, sample_rate, rule)
@@ -136,15 +142,14 @@ class Augment:
         """What the result depends on besides the sound."""
         return {"rule": asdict(self.rule), "interaction": self.interaction, "audio": self.codec.spec.fingerprint}
 
-    def run(self, waveforms: Mapping[str, Waveform]) -> StepResult:
+    def run(self, sound: Sound) -> StepResult:
         """Arrays ``<side>.user_tokens`` (T, K) uint16; values: the conditions of each side."""
+        wav, rate = sound.waveforms, self.codec.spec.sample_rate
         heard, drawn = {}, {}
         for side, other in zip(SIDES, reversed(SIDES), strict=True):
             noise = Noise(f"augment/{self.rule.seed}").within(self.interaction, side)
             conditions = draw(self.rule, noise)
-            heard[side] = as_heard(
-                waveforms[side][:], waveforms[other][:], conditions, noise, sample_rate=self.codec.spec.sample_rate
-            )
+            heard[side] = as_heard(wav[side], wav[other], conditions, noise, sample_rate=rate, scratch=sound.scratch)
             drawn[side] = asdict(conditions)
         tokens = encode_audio(heard, self.codec, chunk_tokens=self.chunk_tokens)
         return StepResult(values=drawn, arrays={f"{side}.user_tokens": tokens[side] for side in SIDES})

@@ -13,7 +13,7 @@ import numpy as np
 
 from avatar_lab.data.schema.time_axis import TOLERANCE, row_at
 from avatar_lab.layout import Layout
-from data_prep.steps.scratch import ScratchWaveform
+from data_prep.steps.scratch import ScratchArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def frames_on_grid(pts_P: np.ndarray, *, fps: Fraction, count: int) -> tuple[np.
 
 def waveform_on_grid(
     pieces: Iterable[tuple[np.ndarray, float]],
-    placed: ScratchWaveform,
+    placed: ScratchArray,
     *,
     shift: float = 0.0,
     layout: Layout,

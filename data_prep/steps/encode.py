@@ -8,6 +8,8 @@ The encoders run on from the first frame to the last, as they do in a live sessi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,10 @@ from torch import Tensor
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec, VideoSpec
 from avatar_lab.data.schema import SIDES
+from avatar_lab.data.schema.npy import Rows
 from avatar_lab.events.waveform import Waveform
 from data_prep.steps.crop import Crop
+from data_prep.steps.scratch import ScratchArray
 from data_prep.steps.store import StepResult
 
 VERSION = 1
@@ -49,35 +53,36 @@ def encode_video(
     framings: dict[str, tuple[Crop, ...]],
     *,
     chunk_frames: int,
-) -> dict[str, np.ndarray]:
+    scratch: Path,
+) -> dict[str, ScratchArray]:
     """Arrays ``<side>.avatar_latents`` (F, H, W, C) and ``<side>.user_features`` (F, U), half precision.
 
     Args:
         streams: source frames of each side in order, in pieces of any length.
         framings: crops of each side, as many for both; the first is the avatar's, the last the user's.
         chunk_frames: frames encoded at once, whole latents.
+        scratch: folder of the files that hold them.
 
     Raises:
         ValueError: the codec gave values that are not finite in half precision.
     """
     framed = [_even_pieces(_framed(streams[side], framings[side], codec.spec), chunk_frames) for side in SIDES]
-    count = len(framings[SIDES[0]])
-    states: list[Any] = [None] * count
-    parts: list[list[np.ndarray]] = [[] for _ in range(count)]
+    rows = {name: ScratchArray(scratch, array.shape, array.dtype) for name, array in no_video(codec).items()}
+    states: list[Any] = [None] * len(framings[SIDES[0]])
     for pair in zip(*framed, strict=True):
         frames_BPQHWC = torch.stack(pair)
-        for index in range(count):
+        latents = []
+        for index in range(len(states)):
             latents_BFHWC, states[index] = codec.encode(frames_BPQHWC[:, :, index], states[index])
-            parts[index].append(latents_BFHWC.half().numpy())
-    latents = [np.concatenate(part, axis=1) for part in parts]
-    if not all(np.isfinite(part).all() for part in latents):
-        raise ValueError(f"video codec {codec.spec.name} ({codec.spec.fingerprint}) gave latents beyond half precision")
-    arrays = {}
-    for row, side in enumerate(SIDES):
-        arrays[f"{side}.avatar_latents"] = latents[0][row]
-        user_FHWC = latents[-1][row]
-        arrays[f"{side}.user_features"] = user_FHWC.reshape(len(user_FHWC), -1)
-    return arrays
+            latents.append(latents_BFHWC.half().numpy())
+        if not all(np.isfinite(part).all() for part in latents):
+            raise ValueError(
+                f"video codec {codec.spec.name} ({codec.spec.fingerprint}) gave latents beyond half precision"
+            )
+        for avatar_FHWC, user_FHWC, side in zip(latents[0], latents[-1], SIDES, strict=True):
+            rows[f"{side}.avatar_latents"].append(avatar_FHWC)
+            rows[f"{side}.user_features"].append(user_FHWC.reshape(len(user_FHWC), -1))
+    return rows
 
 
 def encode(
@@ -89,25 +94,26 @@ def encode(
     framings: dict[str, tuple[Crop, ...]],
     chunk_tokens: int,
     chunk_frames: int,
+    scratch: Path,
 ) -> StepResult:
     """Tokens, latents and user features of both sides; without ``streams`` there are no latents."""
     tokens = encode_audio(waveforms, audio_codec, chunk_tokens=chunk_tokens)
     if streams:
-        arrays = encode_video(streams, video_codec, framings, chunk_frames=chunk_frames)
+        rows: Mapping[str, Rows] = encode_video(
+            streams, video_codec, framings, chunk_frames=chunk_frames, scratch=scratch
+        )
     else:
-        arrays = no_video(video_codec)
-    return StepResult(arrays=arrays | {f"{side}.audio_tokens": tokens[side] for side in SIDES})
+        rows = no_video(video_codec)
+    return StepResult(arrays={f"{side}.audio_tokens": tokens[side] for side in SIDES}, rows=rows)
 
 
 def no_video(codec: VideoCodec) -> dict[str, np.ndarray]:
-    """Latents, user features and their validity of a recording without video: none, in the shapes of the schema."""
+    """Latents and user features of a recording without video: none, in the shapes of the schema."""
     grid = (codec.spec.grid_height, codec.spec.grid_width, codec.spec.channels)
-    width = codec.spec.grid_height * codec.spec.grid_width * codec.spec.channels
     arrays: dict[str, np.ndarray] = {}
     for side in SIDES:
         arrays[f"{side}.avatar_latents"] = np.zeros((0, *grid), np.float16)
-        arrays[f"{side}.user_features"] = np.zeros((0, width), np.float16)
-        arrays[f"{side}.video_valid"] = np.zeros(0, bool)
+        arrays[f"{side}.user_features"] = np.zeros((0, prod(grid)), np.float16)
     return arrays
 
 

@@ -14,7 +14,7 @@ from avatar_lab.layout import Layout
 from data_prep.manifest import Recording
 from data_prep.media.client import MediaClient
 from data_prep.steps.clock import Clock, waveform_on_grid
-from data_prep.steps.scratch import Beginning, ScratchWaveform
+from data_prep.steps.scratch import Beginning, ScratchArray
 
 
 class Sound:
@@ -32,11 +32,11 @@ class Sound:
         shift: dict[str, float] | None = None,
     ) -> None:
         self._recording, self._media, self._layout, self._clock = recording, media, layout, clock
-        self._scratch, self._shift = scratch, shift or {}
-        self._loaded: dict[str, tuple[ScratchWaveform, np.ndarray]] = {}
+        self.scratch, self._shift = scratch, shift or {}
+        self._loaded: dict[str, tuple[ScratchArray, np.ndarray]] = {}
 
     @property
-    def waveforms(self) -> dict[str, ScratchWaveform]:
+    def waveforms(self) -> dict[str, ScratchArray]:
         """(S,) float32 per side, whole tokens long."""
         return {side: wav for side, (wav, _) in self._load().items()}
 
@@ -52,15 +52,15 @@ class Sound:
 
     def moved(self, shift: dict[str, float]) -> Sound:
         """The same at other media times; decoded again."""
-        return Sound(self._recording, self._media, self._layout, self._clock, scratch=self._scratch, shift=shift)
+        return Sound(self._recording, self._media, self._layout, self._clock, scratch=self.scratch, shift=shift)
 
-    def _load(self) -> dict[str, tuple[ScratchWaveform, np.ndarray]]:
+    def _load(self) -> dict[str, tuple[ScratchArray, np.ndarray]]:
         for side in SIDES:
             if side not in self._loaded:
                 files = self._recording.sides[side]
                 blob = files.audio or files.video
                 assert blob is not None  # probe has refused the recording otherwise
-                placed = ScratchWaveform(self._scratch, self._clock.samples)
+                placed = ScratchArray(self.scratch, (self._clock.samples,))
                 pieces = self._media[side].audio(blob, sample_rate=self._layout.sample_rate, channel=files.channel)
                 valid_T = waveform_on_grid(
                     pieces, placed, shift=self._shift.get(side, 0.0), layout=self._layout, clock=self._clock

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -21,18 +22,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avatar_lab.data.schema.npy import Rows, npy_pieces, read_header
 from data_prep.manifest import SkipReason, SkipRecording
+from data_prep.steps.scratch import FileRows
 
 TRANSIENT = frozenset({SkipReason.TIMEOUT})
 """Reasons that may not hold next time, and are therefore not stored."""
+_ARRAYS = "arrays.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What a step hands on."""
+    """What a step hands on; ``arrays`` of a stored result are read each time that one is asked for."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    rows: Mapping[str, Rows] = field(default_factory=dict)
+    """Arrays that are too long for memory; they are stored like the others, and ``StepStore.rows`` opens them."""
     tables: dict[str, pa.Table] = field(default_factory=dict)
 
 
@@ -48,8 +54,8 @@ class StepStore:
     def __init__(self, work: Path) -> None:
         self._work = Path(work)
 
-    def load(self, step: str, key: str, *, arrays: bool = True) -> StepResult | None:
-        """A stored result, with its ``arrays`` or without, or None if there is none yet.
+    def load(self, step: str, key: str) -> StepResult | None:
+        """A stored result, or None if there is none yet.
 
         Raises:
             SkipRecording: the stored result is a skip.
@@ -60,18 +66,29 @@ class StepStore:
         plain = json.loads((folder / "result.json").read_text())
         if "skip" in plain:
             raise SkipRecording(SkipReason(plain["skip"]), plain["detail"])
-        held: dict[str, np.ndarray] = {}
-        if arrays and (folder / "arrays.npz").is_file():
-            with np.load(folder / "arrays.npz", allow_pickle=False) as stored:
-                held = {name: stored[name] for name in stored.files}
+        arrays = np.load(folder / _ARRAYS, allow_pickle=False) if (folder / _ARRAYS).is_file() else {}
         tables = {path.stem: pq.read_table(path, use_threads=False) for path in sorted(folder.glob("*.parquet"))}
-        return StepResult(values=plain, arrays=held, tables=tables)
+        return StepResult(values=plain, arrays=arrays, tables=tables)
+
+    def rows(self, step: str, key: str) -> dict[str, FileRows]:
+        """All arrays of a stored result, to be read a stretch at a time."""
+        found = {}
+        with zipfile.ZipFile(self._work / step / key / _ARRAYS) as archive:
+            for name in archive.namelist():
+                member = archive.open(name)  # stays open when the archive is closed
+                header = read_header(member)
+                assert not header.fortran  # ``save`` writes row after row
+                found[name.removesuffix(".npy")] = FileRows(member, header.shape, header.dtype, offset=member.tell())
+        return found
 
     def save(self, step: str, key: str, result: StepResult) -> None:
         """Publish ``result``; if another process was faster, its equal result stays."""
         with_payload = self._temporary(step, key)
-        if result.arrays:
-            np.savez(with_payload / "arrays.npz", allow_pickle=False, **result.arrays)
+        if held := {**result.arrays, **result.rows}:
+            with zipfile.ZipFile(with_payload / _ARRAYS, "w") as archive:
+                for name, array in held.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        member.writelines(npy_pieces(array))
         for name, table in result.tables.items():
             pq.write_table(table, with_payload / f"{name}.parquet")
         self._publish(with_payload, self._work / step / key, result.values)

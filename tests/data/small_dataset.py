@@ -16,6 +16,7 @@ from avatar_lab.data.schema import (
     Interaction,
     InteractionMeta,
     SideArrays,
+    to_members,
     write_index,
     write_info,
 )
@@ -58,6 +59,11 @@ def random_side(rng: np.random.Generator, *, tokens: int, latents: int, shapes: 
         pictures=np.stack([np.full(shapes.grid, 1), np.full(shapes.grid, 2)]).astype(np.float16),
         picture_frames=frames,
     )
+
+
+def raw_members(interaction: Interaction) -> dict[str, bytes]:
+    """Members of a sample as a reader gets them."""
+    return {name: b"".join(pieces) for name, pieces in to_members(interaction).items()}
 
 
 def random_interaction(

@@ -24,7 +24,6 @@ from avatar_lab.data.schema import (
     from_members,
     read_index,
     read_info,
-    to_members,
     write_index,
     write_info,
 )
@@ -34,7 +33,7 @@ from avatar_lab.data.streaming import DyadStream
 from avatar_lab.data.windows import WindowId, cut_window, stack_windows
 from avatar_lab.layout import Layout, Stream
 from data_prep.open_shard import OpenShard
-from tests.data.small_dataset import SILENCE, random_interaction, write_dataset
+from tests.data.small_dataset import SILENCE, random_interaction, raw_members, write_dataset
 
 SECONDS = 20.0
 
@@ -75,9 +74,9 @@ def write(root: Path, interactions: list[Interaction]) -> Path:
 def test_round_trip_keeps_types_and_nan_and_is_always_the_same_bytes() -> None:
     brought = ramp(30.0)
     brought.arrays["exp"][3:5] = np.nan
-    members = to_members(with_features(b=brought))
+    members = raw_members(with_features(b=brought))
     assert "a.features.npz" not in members
-    assert members == to_members(with_features(b=brought))
+    assert members == raw_members(with_features(b=brought))
     (side,) = from_members("d0", members).features.items()
     assert side[0] == "b"
     np.testing.assert_array_equal(side[1].seconds, brought.seconds)

@@ -4,16 +4,16 @@ import json
 import numpy as np
 import pytest
 
-from avatar_lab.data.schema import from_members, shard_key, to_members
-from avatar_lab.data.schema.npy import read_npy
+from avatar_lab.data.schema import from_members, shard_key
+from avatar_lab.data.schema.npy import npy_pieces, read_npy
 from avatar_lab.data.schema.sample import ARRAYS
 from avatar_lab.layout import Layout
-from tests.data.small_dataset import random_interaction
+from tests.data.small_dataset import random_interaction, raw_members
 
 
 @pytest.fixture
 def members() -> dict[str, bytes]:
-    return to_members(random_interaction("d0", seconds=10.0, layout=Layout()))
+    return raw_members(random_interaction("d0", seconds=10.0, layout=Layout()))
 
 
 def test_members_round_trip(members: dict[str, bytes]) -> None:
@@ -82,3 +82,16 @@ def test_arrays_come_back_in_any_order_and_may_be_written_to(array: np.ndarray, 
         np.testing.assert_array_equal(read, array)
         assert (read.dtype, read.shape) == (array.dtype, array.shape)
         assert read.flags.writeable
+
+
+def test_arrays_are_written_a_stretch_at_a_time_as_numpy_writes_them() -> None:
+    rng = np.random.default_rng(0)
+    large = rng.standard_normal((9, 300_000)).astype(np.float32)  # 10.8 MB
+    for array in (large, large.T, large[:, ::2], large.astype(">f4"), np.zeros((0, 4), bool), np.arange(5)):
+        pieces = list(npy_pieces(array))
+        buffer = io.BytesIO()
+        np.save(buffer, np.ascontiguousarray(array))
+        assert b"".join(pieces) == buffer.getvalue()
+        assert max(map(len, pieces)) <= 4 << 20
+    with pytest.raises(ValueError, match="pickled"):
+        list(npy_pieces(np.array([None])))

@@ -26,7 +26,6 @@ from avatar_lab.data.schema import (
     read_index,
     read_info,
     shard_name,
-    to_members,
     write_index,
     write_info,
 )
@@ -38,7 +37,7 @@ from data_prep.open_shard import OpenShard
 from data_prep.sources.tar_members import list_members
 from data_prep.splits import assign_splits
 from tests.data.conftest import LENGTHS
-from tests.data.small_dataset import random_interaction
+from tests.data.small_dataset import random_interaction, raw_members
 
 ROOT = Path(__file__).parents[2]
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -116,13 +115,13 @@ def test_members_are_plain_files_without_folders(dataset: Path) -> None:
 def test_keys_that_are_places_are_refused(key: str, dataset: Path, tmp_path: Path) -> None:
     made = random_interaction("d0", seconds=10.0, layout=Layout())
     with pytest.raises(ValueError, match="is no shard key"):
-        from_members(key, to_members(made))
+        from_members(key, raw_members(made))
     with pytest.raises(ValueError, match="is no shard key"):
-        to_members(replace(made, key=key))
+        raw_members(replace(made, key=key))
     if key.startswith(("..", "/")) and key != "..":
         path = tmp_path / "train-000000.tar"
         with tarfile.open(path, "w") as archive:
-            for name, raw in to_members(made).items():
+            for name, raw in raw_members(made).items():
                 info = tarfile.TarInfo(f"{key}.{name}")
                 info.size = len(raw)
                 archive.addfile(info, io.BytesIO(raw))
@@ -198,7 +197,7 @@ def _npy(array: np.ndarray, **header: Any) -> bytes:
     ],
 )
 def test_arrays_that_lie_or_hold_objects_are_refused(raw: bytes, message: str) -> None:
-    members = to_members(random_interaction("d0", seconds=10.0, layout=Layout()))
+    members = raw_members(random_interaction("d0", seconds=10.0, layout=Layout()))
     with audited() as seen, pytest.raises(ValueError, match=message):
         from_members("d0", members | {"a.audio_tokens.npy": raw})
     assert not [event for event, _ in seen if event.startswith("pickle.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from avatar_lab.world.noise import Noise
 from data_prep.prepare import prepare
 from data_prep.sources.paired_files import PairedFiles
 from data_prep.steps.augment import AugmentRule, Conditions, as_heard, draw, voice_level
-from data_prep.steps.microphone import coloured_noise, convolved, echo, lose_packets, reverberated, room_response
+from data_prep.steps.microphone import coloured_noise, convolved, echo, lose_packets, reverberation, room_response
+from data_prep.steps.scratch import ScratchArray
 from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
 from tests.data_prep.recordings import RATE, tones, write_pair
 
@@ -28,6 +30,10 @@ NOTHING = Conditions(echo=None, room=None, noise=None, colour="white", loss=None
 
 def _rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def _whole(pieces: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate(list(pieces))
 
 
 def _decibels(wav: np.ndarray) -> float:
@@ -39,7 +45,7 @@ def _decibels(wav: np.ndarray) -> float:
 def test_echo_has_its_level_and_delay(decibels: float, delay: float) -> None:
     far = _rng().standard_normal(10 * RATE).astype(np.float32)
     response = room_response(_rng(1), seconds=0.1, sample_rate=RATE)
-    heard = echo(far, decibels=decibels, delay=delay, response_M=response, sample_rate=RATE)
+    heard = _whole(echo(far, decibels=decibels, delay=delay, response_M=response, sample_rate=RATE))
     assert np.flatnonzero(heard)[0] == round(delay * RATE)
     assert _decibels(heard[RATE:]) == pytest.approx(_decibels(far) + decibels, abs=0.5)
 
@@ -49,8 +55,19 @@ def test_convolution_in_blocks_is_one_convolution(monkeypatch: pytest.MonkeyPatc
         _rng().standard_normal(5000).astype(np.float32),
         room_response(_rng(1), seconds=0.01, sample_rate=RATE),
     )
-    monkeypatch.setattr("data_prep.steps.microphone._BLOCK", 700)
-    np.testing.assert_allclose(convolved(wav, response), np.convolve(wav, response)[:5000], atol=1e-4)
+    monkeypatch.setattr("avatar_lab.events.waveform.PIECE", 700)
+    late = 333
+    heard = echo(wav, decibels=0.0, delay=late / RATE, response_M=response, sample_rate=RATE)
+    expected = np.convolve(wav, response)[:5000]
+    np.testing.assert_allclose(_whole(convolved(wav, response)), expected, atol=1e-4)
+    np.testing.assert_allclose(_whole(heard), np.pad(expected, (late, 0))[:5000], atol=1e-4)
+
+
+@pytest.mark.parametrize("colour", ["white", "pink", "brown"])
+def test_noise_in_pieces_is_the_same_noise(monkeypatch: pytest.MonkeyPatch, colour: str) -> None:
+    whole = _whole(coloured_noise(_rng(), 5000, colour=colour, sample_rate=RATE))
+    monkeypatch.setattr("data_prep.steps.microphone.PIECE", 701)
+    np.testing.assert_array_equal(_whole(coloured_noise(_rng(), 5000, colour=colour, sample_rate=RATE)), whole)
 
 
 def test_room_decays_by_60_decibels_in_its_time() -> None:
@@ -63,17 +80,17 @@ def test_room_decays_by_60_decibels_in_its_time() -> None:
     assert -60 / slope == pytest.approx(0.4, rel=0.1)
 
 
-def test_reverberation_keeps_the_direct_sound() -> None:
+def test_reverberation_has_its_energy_below_the_direct_sound() -> None:
     wav = np.zeros(RATE, np.float32)
     wav[100] = 1.0
     response = room_response(_rng(), seconds=0.2, sample_rate=RATE)
-    wet = reverberated(wav, response_M=response, direct=6.0) - wav
+    wet = _whole(reverberation(wav, response_M=response, direct=6.0))
     assert 20 * np.log10(np.linalg.norm(wet)) == pytest.approx(-6.0, abs=0.1)
 
 
 @pytest.mark.parametrize(("colour", "slope"), [("white", 0.0), ("pink", -10.0), ("brown", -20.0)])
 def test_noise_has_its_colour_and_unit_level(colour: str, slope: float) -> None:
-    noise = coloured_noise(_rng(), 40 * RATE, colour=colour, sample_rate=RATE)
+    noise = _whole(coloured_noise(_rng(), 40 * RATE, colour=colour, sample_rate=RATE))
     assert _decibels(noise) == pytest.approx(0.0, abs=1.0)
     frequency, power = welch(noise, RATE, nperseg=8192)
     inside = (frequency > 100) & (frequency < 4000)
@@ -81,20 +98,43 @@ def test_noise_has_its_colour_and_unit_level(colour: str, slope: float) -> None:
     assert measured == pytest.approx(slope, abs=1.5)
 
 
-def test_noise_lies_below_the_voice() -> None:
+def _heard(wav: np.ndarray, conditions: Conditions, scratch: Path) -> np.ndarray:
+    return as_heard(wav, wav, conditions, Noise("n"), sample_rate=RATE, scratch=scratch)[:]
+
+
+def test_noise_lies_below_the_voice(tmp_path: Path) -> None:
     voice = tones(20.0, [(2.0, 9.0)])
     level = voice_level(voice, RATE)
     assert level == pytest.approx(20 * np.log10(0.2 / np.sqrt(2)), abs=0.2)
-    heard = as_heard(voice, voice, replace(NOTHING, noise={"decibels": 25.0}), Noise("n"), sample_rate=RATE)
+    heard = _heard(voice, replace(NOTHING, noise={"decibels": 25.0}), tmp_path)
     assert _decibels(heard[10 * RATE :]) == pytest.approx(level - 25.0, abs=0.5)
     quiet = np.zeros(RATE, np.float32)
-    heard = as_heard(quiet, quiet, replace(NOTHING, noise={"decibels": 25.0}), Noise("n"), sample_rate=RATE)
+    heard = _heard(quiet, replace(NOTHING, noise={"decibels": 25.0}), tmp_path)
     assert _decibels(heard) == pytest.approx(-55.0, abs=0.5), "of someone who says nothing"
 
 
-def test_lost_packets_are_silent_or_repeated() -> None:
+def _with_losses(wav: np.ndarray, rate: float, scratch: Path) -> np.ndarray:
+    on_disk = ScratchArray(scratch, wav.shape)
+    on_disk.write(0, wav)
+    lose_packets(on_disk, _rng(), rate=rate, sample_rate=RATE)
+    return on_disk[:]
+
+
+def test_bursts_that_meet_repeat_what_was_sent(tmp_path: Path) -> None:
+    """One burst after the other, on sound that is in memory."""
+    wav, packet = np.arange(1, 20 * RATE + 1, dtype=np.float32), RATE // 50
+    rng, expected = _rng(), wav.copy()
+    for first in np.flatnonzero(rng.random(1000) < 30 / 50):
+        burst, repeats = rng.integers(1, 4), rng.integers(2)
+        before = wav[max(0, first - 1) * packet :][:packet]
+        for lost in range(first, min(first + burst, 1000)):
+            expected[lost * packet :][:packet] = before if repeats else 0
+    np.testing.assert_array_equal(_with_losses(wav, 30.0, tmp_path), expected)
+
+
+def test_lost_packets_are_silent_or_repeated(tmp_path: Path) -> None:
     wav = np.arange(1, 60 * RATE + 1, dtype=np.float32)
-    heard = lose_packets(wav, _rng(), rate=0.5, sample_rate=RATE)
+    heard = _with_losses(wav, 0.5, tmp_path)
     packet = RATE // 50
     changed = np.flatnonzero((heard != wav).reshape(-1, packet).any(1))
     bursts = np.split(changed, np.flatnonzero(np.diff(changed) > 1) + 1)

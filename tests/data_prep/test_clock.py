@@ -6,7 +6,7 @@ import pytest
 
 from avatar_lab.layout import Layout
 from data_prep.steps.clock import Clock, frames_on_grid, waveform_on_grid
-from data_prep.steps.scratch import ScratchWaveform
+from data_prep.steps.scratch import ScratchArray
 
 
 def test_lengths_are_whole_tokens_and_latents() -> None:
@@ -54,7 +54,7 @@ def test_waveform_is_placed_at_its_media_time(start: float, size: int, tmp_path:
     layout = Layout()
     clock = Clock.of(layout, 4.0)
     wav = np.arange(1, 3 * layout.sample_rate + 1, dtype=np.float32)
-    on_disk = ScratchWaveform(tmp_path, clock.samples)
+    on_disk = ScratchArray(tmp_path, (clock.samples,))
     pieces = [(wav[at : at + size], start) for at in range(0, len(wav), size)]
     valid = waveform_on_grid(pieces, on_disk, shift=0.0, layout=layout, clock=clock)
     placed = on_disk[:]

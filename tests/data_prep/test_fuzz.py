@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from avatar_lab.data.dataset import DyadData
-from avatar_lab.data.schema import Interaction, from_members, to_members
+from avatar_lab.data.schema import Interaction, from_members
 from avatar_lab.data.shards import ShardReader
 from avatar_lab.layout import Layout
 from data_prep.blob import Blob
@@ -39,7 +39,7 @@ from data_prep.sources.paired_files import PairedFiles
 from data_prep.sources.seamless import Seamless, read_notes
 from data_prep.sources.stereo_manifest import read_alignments
 from data_prep.steps.events import load_notes
-from tests.data.small_dataset import random_interaction, write_dataset
+from tests.data.small_dataset import random_interaction, raw_members, write_dataset
 from tests.data_prep.recordings import RATE, ramp, tones, write_video
 from tests.data_prep.seamless_tree import features, notes, write_tar
 
@@ -212,7 +212,7 @@ def test_json(times: int, tmp_path: Path) -> None:
 
 
 def _same(left: Interaction, right: Interaction) -> bool:
-    return to_members(left) == to_members(right)
+    return raw_members(left) == raw_members(right)
 
 
 @pytest.mark.parametrize("times", TIERS)
@@ -242,7 +242,7 @@ def test_shards(times: int, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("times", TIERS)
 def test_members_without_checksum(times: int) -> None:
     """As a stream gets them: a sample in the schema's shapes, or a ValueError that names what is wrong."""
-    members = to_members(random_interaction("d0", seconds=10.0, layout=LAYOUT))
+    members = raw_members(random_interaction("d0", seconds=10.0, layout=LAYOUT))
     chosen = ["a.audio_tokens.npy", "b.script.npy", "events.parquet", "json"]
     valid = b"".join(struct.pack("<I", len(members[name])) + members[name] for name in chosen)
 

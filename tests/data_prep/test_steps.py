@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from data_prep.steps.crop import Crop, Crops, FaceCrop
 from data_prep.steps.encode import encode_audio, encode_video
 from data_prep.steps.events import find_events
 from data_prep.steps.pictures import neutral_frames
+from data_prep.steps.scratch import ScratchArray
 from data_prep.steps.store import StepResult, StepStore, step_key
 from data_prep.steps.track import NOWHERE, Face, find_face
 from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
@@ -35,6 +37,38 @@ def test_store_returns_what_it_was_given(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.arrays["a.x"], np.arange(3))
     assert loaded.tables["events"].equals(table)
     assert [path.name for path in (tmp_path / "probe").iterdir()] == ["k"]
+
+
+def test_store_keeps_what_is_on_disk_and_reads_any_stretch_of_it(tmp_path: Path) -> None:
+    store = StepStore(tmp_path)
+    array = np.arange(60_000, dtype=np.float16).reshape(-1, 2, 3)
+    on_disk = ScratchArray(tmp_path / "scratch", (0, 2, 3), np.float16)
+    for piece in np.array_split(array, 7):
+        on_disk.append(piece)
+    store.save("encode", "k", StepResult(arrays={"a.valid": np.ones(5, bool)}, rows={"a.long": on_disk}))
+    rows = store.rows("encode", "k")
+    assert (rows["a.long"].shape, rows["a.long"].dtype, rows["a.long"].nbytes) == (
+        array.shape,
+        array.dtype,
+        array.nbytes,
+    )
+    for span in (slice(None), slice(9_000, 20_000), slice(3, 3), slice(1, 700)):
+        np.testing.assert_array_equal(rows["a.long"][span], array[span])
+        np.testing.assert_array_equal(rows["a.valid"][span], np.ones(5, bool)[span])
+    loaded = store.load("encode", "k")
+    assert loaded is not None
+    np.testing.assert_array_equal(loaded.arrays["a.long"], array)
+
+
+def test_damage_to_a_stored_array_is_noticed(tmp_path: Path) -> None:
+    store = StepStore(tmp_path)
+    store.save("encode", "k", StepResult(arrays={"a.long": np.zeros(100_000)}))
+    path = tmp_path / "encode" / "k" / "arrays.npz"
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(zipfile.BadZipFile, match="CRC"):
+        store.rows("encode", "k")["a.long"][:]
 
 
 def test_skips_are_stored_unless_they_may_pass(tmp_path: Path) -> None:
@@ -69,14 +103,16 @@ def test_key_depends_on_everything() -> None:
 
 
 @pytest.mark.parametrize("piece", [3, 40, 1000])
-def test_chunks_do_not_show_in_what_is_encoded(piece: int) -> None:
+def test_chunks_do_not_show_in_what_is_encoded(piece: int, tmp_path: Path) -> None:
     """The encoders run on across chunks of any size, as in a live session."""
     frames = {"a": ramp(8.0, size=16), "b": ramp(8.0, size=16, offset=60)}
-    whole = encode_video({s: iter([f]) for s, f in frames.items()}, FakeVideo(), WHOLE, chunk_frames=200)
+    whole = encode_video(
+        {s: iter([f]) for s, f in frames.items()}, FakeVideo(), WHOLE, chunk_frames=200, scratch=tmp_path
+    )
     pieces = {s: iter(np.array_split(f, range(piece, len(f), piece))) for s, f in frames.items()}
-    parts = encode_video(pieces, FakeVideo(), WHOLE, chunk_frames=24)
+    parts = encode_video(pieces, FakeVideo(), WHOLE, chunk_frames=24, scratch=tmp_path)
     for name, array in whole.items():
-        np.testing.assert_array_equal(parts[name], array)
+        np.testing.assert_array_equal(parts[name][:], array[:])
     wav = {"a": tones(8.0, [(1.0, 3.0)]), "b": tones(8.0, [(2.0, 7.0)])}
     once = encode_audio(wav, FakeAudio(), chunk_tokens=100)
     often = encode_audio(wav, FakeAudio(), chunk_tokens=7)
@@ -84,15 +120,15 @@ def test_chunks_do_not_show_in_what_is_encoded(piece: int) -> None:
     assert once["a"].dtype == np.uint16
 
 
-def test_two_framings_are_encoded_apart() -> None:
+def test_two_framings_are_encoded_apart(tmp_path: Path) -> None:
     frames = ramp(4.0, size=64).copy()
     frames[:, :, 32:] = 200
     framings = {side: (Crop(right=0.5), Crop()) for side in "ab"}
-    out = encode_video({s: iter([frames]) for s in "ab"}, FakeVideo(), framings, chunk_frames=20)
-    assert out["a.avatar_latents"].max() < 0
-    assert out["a.user_features"].reshape(-1, 2, 2, 3)[:, :, 1].min() > 0.5
-    same = encode_video({s: iter([frames]) for s in "ab"}, FakeVideo(), WHOLE, chunk_frames=20)
-    np.testing.assert_array_equal(same["a.avatar_latents"].reshape(25, -1), same["a.user_features"])
+    out = encode_video({s: iter([frames]) for s in "ab"}, FakeVideo(), framings, chunk_frames=20, scratch=tmp_path)
+    assert out["a.avatar_latents"][:].max() < 0
+    assert out["a.user_features"][:].reshape(-1, 2, 2, 3)[:, :, 1].min() > 0.5
+    same = encode_video({s: iter([frames]) for s in "ab"}, FakeVideo(), WHOLE, chunk_frames=20, scratch=tmp_path)
+    np.testing.assert_array_equal(same["a.avatar_latents"][:].reshape(25, -1), same["a.user_features"][:])
 
 
 def test_crop_cuts_and_scales() -> None:

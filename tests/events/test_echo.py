@@ -45,7 +45,8 @@ def voices() -> Voices:
 def _echo(far: np.ndarray, decibels: float, delay: float, room: float) -> np.ndarray:
     rng = Noise(f"{decibels}/{delay}/{room}").generator("echo")
     response = room_response(rng, seconds=room, sample_rate=RATE)
-    return echo(far, decibels=decibels, delay=delay, response_M=response, sample_rate=RATE)
+    pieces = echo(far, decibels=decibels, delay=delay, response_M=response, sample_rate=RATE)
+    return np.concatenate(list(pieces))
 
 
 @pytest.mark.parametrize("decibels", LEVELS)
@@ -89,7 +90,8 @@ def test_the_user_is_still_heard_over_the_echo(voices: Voices) -> None:
 
 def test_noise_and_echo_together_are_no_speech(voices: Voices) -> None:
     avatar, _ = voices[0]
-    noise = 0.01 * coloured_noise(np.random.default_rng(0), len(avatar), colour="pink", sample_rate=RATE)
+    unit = coloured_noise(np.random.default_rng(0), len(avatar), colour="pink", sample_rate=RATE)
+    noise = 0.01 * np.concatenate(list(unit))
     assert total(detect_near_speech(_echo(avatar, -20.0, 0.05, 0.15) + noise, avatar, RATE)) < 0.01 * total(
         detect_speech(avatar, RATE)
     )

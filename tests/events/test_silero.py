@@ -2,6 +2,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+from scipy.signal import resample_poly
 
 from avatar_lab.construct import build
 from avatar_lab.events import silero
@@ -28,6 +29,18 @@ def test_absence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_levels_in_the_wrong_order_are_refused() -> None:
     with pytest.raises(ValueError, match="release <= threshold"):
         SileroVad(threshold=0.3, release=0.5)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 44_100, 48_000])
+@pytest.mark.parametrize("seconds", [0.0, 0.001, 1.7, 33.3])
+def test_resampled_in_stretches_is_resampled_whole(rate: int, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    wav = np.random.default_rng(0).standard_normal(round(seconds * rate)).astype(np.float32)
+    monkeypatch.setattr(silero, "PIECE", 50_000)
+    stretches = [np.zeros(0, np.float32), *(each.reshape(-1) for each in silero._resampled(wav, rate))]
+    whole = resample_poly(wav, 160, rate // 100).astype(np.float32) if len(wav) else wav
+    expected = np.pad(whole, (0, -len(whole) % 512))
+    np.testing.assert_array_equal(np.concatenate(stretches), expected)
+    assert max(map(len, stretches)) <= 100_000
 
 
 @installed

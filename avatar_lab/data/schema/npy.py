@@ -1,14 +1,18 @@
 """npy arrays in bytes that are not to be trusted: nothing is unpickled, and headers are checked before memory is set
-aside for what they announce."""
+aside for what they announce. They are written a stretch at a time, since they need not be in memory.
+
+    N rows
+"""
 
 from __future__ import annotations
 
 import io
 import math
 import tokenize
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import IO, Literal
+from typing import IO, Any, Literal, Protocol
 
 import numpy as np
 
@@ -25,7 +29,27 @@ DAMAGE = (
 """What numpy raises on headers that are none, or that announce more than there is."""
 _LONGEST = 4096
 """Bytes of a header that is worth remembering."""
+_PIECE = 4 << 20
+"""Bytes that are written at once; a limit on memory."""
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class Rows(Protocol):
+    """An array (N, ...) that need not be in memory: any ``np.ndarray``, or a file that is read a stretch at a time."""
+
+    @property
+    def shape(self) -> tuple[Any, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, span: slice, /) -> np.ndarray:
+        """A stretch of rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +110,30 @@ def check_announced(header: NpyHeader, there: int) -> None:
         raise ValueError(f"its header announces {header.nbytes} bytes, {there} are there")
 
 
-def npy_bytes(array: np.ndarray) -> bytes:
+def npy_pieces(array: Rows) -> Iterator[bytes]:
+    """An array as an npy file holds it, in consecutive pieces.
+
+    Raises:
+        ValueError: it would have to be pickled.
+    """
+    if array.dtype.hasobject:
+        raise ValueError(f"an array of {array.dtype} is no numbers and would have to be pickled")
+    header = io.BytesIO()
+    form = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(header, form)
+    yield header.getvalue()
+    rows = max(1, _PIECE * len(array) // max(1, array.nbytes))
+    for start in range(0, len(array), rows):
+        yield array[start : start + rows].tobytes()
+
+
+def npy_bytes(array: Rows) -> bytes:
     """An array as an npy file holds it.
 
     Raises:
         ValueError: it would have to be pickled.
     """
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
+    return b"".join(npy_pieces(array))
 
 
 def read_npy(raw: bytes, *, where: str) -> np.ndarray:

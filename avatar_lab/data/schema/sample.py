@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avatar_lab.data.schema.features import FEATURES_MEMBER, SideFeatures, features_bytes, read_features
-from avatar_lab.data.schema.npy import DAMAGE, npy_bytes, read_npy
+from avatar_lab.data.schema.npy import DAMAGE, Rows, npy_pieces, read_npy
 
 SCHEMA_VERSION = 1
 SIDES = ("a", "b")
@@ -58,13 +58,13 @@ OPTIONAL = {"user_tokens": ArraySpec(dtype="uint16", axes="TK")}
 
 @dataclass(frozen=True, kw_only=True)
 class SideArrays:
-    """One participant of an encoded conversation."""
+    """One participant of an encoded conversation; what is long may stay on disk while a shard is written."""
 
     audio_tokens: np.ndarray
     """(T, K) tokens of the running audio encoder."""
-    avatar_latents: np.ndarray
+    avatar_latents: Rows
     """(F, H, W, C) head-and-shoulders crop through the running video encoder."""
-    user_features: np.ndarray
+    user_features: Rows
     """(F, U) wider crop through the same encoder, flattened: what the partner's camera would deliver."""
     script: np.ndarray
     """(T,) planned speech: turns without vocal reactions, laughs and brief interruptions."""
@@ -139,26 +139,26 @@ def shard_key(interaction: str) -> str:
     return key
 
 
-def to_members(interaction: Interaction) -> dict[str, bytes]:
-    """Member names (without the key) and their bytes, in the order in which they are written."""
+def to_members(interaction: Interaction) -> dict[str, Iterable[bytes]]:
+    """Member names (without the key) and their bytes in pieces, in the order in which they are written."""
     if not KEY_PATTERN.fullmatch(interaction.key):
         raise ValueError(f"{interaction.key!r} is no shard key (letters, digits, '_' and '-' only); use shard_key()")
-    members: dict[str, bytes] = {}
+    members: dict[str, Iterable[bytes]] = {}
     for side in SIDES:
         check_side(interaction.sides[side], where=f"{interaction.key}.{side}")
         for name in stored_arrays(interaction.sides[side]):
-            members[f"{side}.{name}.npy"] = npy_bytes(getattr(interaction.sides[side], name))
+            members[f"{side}.{name}.npy"] = npy_pieces(getattr(interaction.sides[side], name))
         if side in interaction.features:
-            members[f"{side}.{FEATURES_MEMBER}"] = features_bytes(interaction.features[side])
-    members["events.parquet"] = _parquet_bytes(interaction.events)
+            members[f"{side}.{FEATURES_MEMBER}"] = [features_bytes(interaction.features[side])]
+    members["events.parquet"] = [_parquet_bytes(interaction.events)]
     if interaction.given_events is not None:
-        members["given_events.parquet"] = _parquet_bytes(interaction.given_events)
-    members["json"] = json.dumps(asdict(interaction.meta), sort_keys=True, indent=1).encode()
+        members["given_events.parquet"] = [_parquet_bytes(interaction.given_events)]
+    members["json"] = [json.dumps(asdict(interaction.meta), sort_keys=True, indent=1).encode()]
     return members
 
 
 def from_members(key: str, members: dict[str, bytes], *, features: Collection[str] | None = None) -> Interaction:
-    """Inverse of :func:`to_members`; members of unknown name are ignored, never executed.
+    """Inverse of :func:`to_members`, from whole members; members of unknown name are ignored, never executed.
 
     Args:
         features: names of the data set's own arrays to read; ``None`` for all that are there.
