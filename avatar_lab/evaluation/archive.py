@@ -1,8 +1,8 @@
 """What was observed of an agent, kept on disk: later rows, other agents' rows, report and notebooks read it.
 
-``observations/<agent>.npz`` holds the curves of every sample and what plugins found, ``events/<agent>.parquet`` what
-the detectors found, with one interaction name per sample. To roll out and to read pixels costs minutes, to compute
-metrics from curves seconds: a new metric needs no new rollout.
+``observations/<agent>.npz`` holds the curves of every sample and what plugins found and kept there,
+``events/<agent>.parquet`` what the detectors found, with one interaction name per sample. To roll out and to read
+pixels costs minutes, to compute metrics from curves seconds: a new metric needs no new rollout.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from avatar_lab.evaluation.observation import Observation
 from avatar_lab.event_types import Event, from_table, to_table
 
 _KEY = "config_sha"
+_TRACE = "trace:"
 
 
 def write_observations(out: Path, agent: str, observations: Mapping[str, Observation], config_sha: str) -> None:
@@ -45,6 +46,7 @@ def write_observations(out: Path, agent: str, observations: Mapping[str, Observa
             curves["look"] = np.stack([look.luma_P, look.saturation_P, look.sharpness_P])
         if seen.extra:
             curves["extra"] = np.array(json.dumps([_plain(one) for one in seen.extra], allow_nan=False))
+        curves |= {f"{_TRACE}{name}": trace for name, trace in seen.traces.items()}
         arrays |= {f"{sample}/{name}": curve for name, curve in curves.items()}
     path = observations_path(out, agent)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,7 @@ def _observation(curves: Mapping[str, np.ndarray], events: list[Event]) -> Obser
         voice=Voice(f0_R=curves["f0"], level_R=curves["level"]) if "f0" in curves else None,
         look=_look(curves["look"]) if "look" in curves else None,
         extra=_findings(json.loads(str(curves["extra"]))) if "extra" in curves else (),
+        traces={name.removeprefix(_TRACE): trace for name, trace in curves.items() if name.startswith(_TRACE)},
     )
 
 

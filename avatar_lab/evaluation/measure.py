@@ -10,6 +10,7 @@ from avatar_lab.evaluation.measure_interaction import find_by_role, find_placeme
 from avatar_lab.evaluation.measure_motion import find_coupling, find_motion, find_variety, find_voice
 from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.observation import Observation
+from avatar_lab.evaluation.plugin.traces import compare_traces
 from avatar_lab.evaluation.responses import RESPONSES, WINDOW, Response, ResponseCounts, count_responses
 from avatar_lab.evaluation.rows import Measurement, row_of
 from avatar_lab.event_types import EventType
@@ -70,6 +71,7 @@ def measure(
     found += observation.extra
     if truth is not None:
         found += find_variety(observation, truth) + find_voice(observation, truth)
+        found += compare_traces(observation.traces, truth.traces)
         if user is not None:
             found += find_coupling(observation, truth, user, layout)
     rows = [row_of(one, dyad_id=conversation.key, sample_id=conversation.name) for one in found]

@@ -22,6 +22,7 @@ from avatar_lab.evaluation.metric.undefined import Array
 from avatar_lab.evaluation.metric.variety import shannon_index
 from avatar_lab.evaluation.metric.voice import RATE, Voice
 from avatar_lab.evaluation.observation import Observation, reaction_spans
+from avatar_lab.evaluation.plugin.traces import pool_traces
 from avatar_lab.evaluation.rows import Measurement, row_of
 from avatar_lab.events.segments import Segment
 from avatar_lab.layout import Layout
@@ -54,6 +55,7 @@ def measure_pooled(
         *_distributions(users, true, made, seed=seed),
         *_couplings(conversations, users, made, layout=layout, seed=seed),
         *_prosody(conversations, users, made),
+        *pool_traces([one.traces for one in made], [one.traces for one in true], seed=seed),
     ]
     turns = _turn_taking(conversations, true, made)
     return [*(row_of(one) for one in found), *(row_of(one, given=not free) for one in turns)]

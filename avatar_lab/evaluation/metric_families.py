@@ -26,7 +26,6 @@ VOICE = "energy VAD on decoded audio"
 SMILE = "smile from pixels"
 LIDS = "eyelids from pixels"
 FACE = "all channels from pixels, in deviations of the truth"
-SPEECH = "decoded audio, where it sounds"
 F0 = "F0 of voiced frames of decoded audio"
 ANY = "all reactions, from pixels and decoded audio"
 
@@ -202,32 +201,6 @@ def distribution(name: str, title: str, about: str) -> list[Metric]:
             about="the same of half of the truth against the other half; what lies at it cannot be told from the truth",
         ),
     ]
-
-
-def opinion(scale: str, of: str) -> Metric:
-    """A mean opinion score of speech, predicted."""
-    return Metric(
-        name=f"dnsmos_{scale}",
-        title=f"DNSMOS {scale}",
-        unit="MOS",
-        representation=SPEECH,
-        about=f"opinion of {of}, 1 to 5, that DNSMOS P.835 predicts (Reddy et al. 2022)",
-        higher_better=True,
-        plugin="dnsmos",
-    )
-
-
-def likeness(name: str, title: str, what: str) -> Metric:
-    """How much a voice is that of the person."""
-    return Metric(
-        name=f"{name}_speaker_similarity",
-        title=f"{title} in the person's voice",
-        unit="cosine",
-        representation=SPEECH,
-        about=f"cosine of GE2E embeddings of {what} and of the anchor's voice (Wan et al. 2018)",
-        higher_better=True,
-        plugin="speaker_similarity",
-    )
 
 
 def slope(name: str) -> Metric:

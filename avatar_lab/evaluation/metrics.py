@@ -16,8 +16,6 @@ from avatar_lab.evaluation.metric_families import (
     by_role,
     coupling,
     distribution,
-    likeness,
-    opinion,
     placement,
     rate,
     response,
@@ -25,6 +23,7 @@ from avatar_lab.evaluation.metric_families import (
     turn,
     variety,
 )
+from avatar_lab.evaluation.metric_plugins import PLUGIN_METRICS
 
 _METRICS = [
     Metric(
@@ -153,11 +152,7 @@ _METRICS = [
     turn("yield_rate", "yields", "probability", "P(stops within 1.5 s | the user interrupts)", True),
     turn("stop_latency", "stops after", "s", "median seconds from an interruption to the avatar's silence", False),
     turn("false_yield_rate", "false yields", "probability", "P(stops within 1.5 s | the user's mm-hm)", False),
-    opinion("overall", "the avatar's speech"),
-    opinion("signal", "how clean the voice itself is"),
-    opinion("background", "how little the background disturbs"),
-    likeness("reaction", "reactions", "vocal reactions"),
-    likeness("speech", "speech", "all speech (a script's own, where there is one)"),
+    *PLUGIN_METRICS,
 ]
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _METRICS}

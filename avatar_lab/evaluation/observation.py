@@ -5,8 +5,9 @@ B conversations   P video frames   C reader channels   S audio samples
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ from avatar_lab.layout import Layout
 from avatar_lab.perception.pixel_reader import READ_CHANNELS
 from avatar_lab.precision import fast_products
 
+Trace = NDArray[Any]
+"""What a plugin keeps of a conversation: numbers or text."""
 LOOK_EVERY = 5
 """Frames; colours and sharpness change slowly, and to look costs more than to read."""
 
@@ -61,6 +64,8 @@ class Observation:
     """Of every fifth frame; ``None`` where the video is black."""
     extra: tuple[Finding, ...] = ()
     """What plugins found in the media."""
+    traces: Mapping[str, Trace] = field(default_factory=dict)
+    """What plugins keep to be compared with other conversations' or the recorded person's, by name of plugin."""
 
     def channels(self, names: tuple[str, ...]) -> Array:
         """Columns of the reader by name, (P, C)."""

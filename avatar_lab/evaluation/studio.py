@@ -25,8 +25,10 @@ from avatar_lab.evaluation.generate import Generated, generate
 from avatar_lab.evaluation.live import Persona
 from avatar_lab.evaluation.media import Media, decode
 from avatar_lab.evaluation.observation import Observation, Reader, observe
-from avatar_lab.evaluation.plugin.protocol import Plugin, Take, Wave, measure_with
+from avatar_lab.evaluation.plugin.protocol import Plugin, Take
+from avatar_lab.evaluation.plugin.traces import watch
 from avatar_lab.evaluation.references import References, Unavailable
+from avatar_lab.events.segments import runs
 from avatar_lab.layout import Layout
 
 
@@ -95,8 +97,22 @@ class Studio:
         seen = observe(media, conversation, reader=self.reader, layout=self.layout)
         if not self.plugins:
             return seen
-        take = Take(media=media, observation=seen, person_S=self.anchor_voice(conversation), layout=self.layout)
-        return replace(seen, extra=tuple(found for plugin in self.plugins for found in measure_with(plugin, take)))
+        extra, traces = watch(self.plugins, self._take(media, conversation, seen))
+        return replace(seen, extra=extra, traces=traces)
+
+    def _take(self, media: Media, conversation: Conversation, seen: Observation) -> Take:
+        batch = recorded_batch(self.data, [conversation])
+        persona = Persona.of_batch(batch, audio_codec=self.audio_codec, video_codec=self.video_codec)
+        spoken_A = persona.script.speech_N[: conversation.num_blocks * self.layout.audio_per_block]
+        script_R2 = runs(spoken_A.numpy()) / float(self.layout.audio_rate)
+        return Take(
+            media=media,
+            observation=seen,
+            person_S=persona.voice_S.float().numpy(),
+            picture_HWC=persona.picture_HWC.numpy(),
+            script=[(float(start), float(end)) for start, end in script_R2],
+            layout=self.layout,
+        )
 
     def film(self, agent: Agent, numbers: Sequence[int]) -> None:
         """Film an agent in these conversations, one after the other; films that are there are left alone.
@@ -153,11 +169,6 @@ class Studio:
         batch = user_batch(self.data, [conversation])
         num_tokens = conversation.num_blocks * self.layout.audio_per_block
         return self.decode(batch.audio_BEK[0, :num_tokens], batch.video_BFHWC[0])
-
-    def anchor_voice(self, conversation: Conversation) -> Wave:
-        """The voice sample that the avatar starts from, through the codec."""
-        voice_BS, _ = self.audio_codec.decode(recorded_batch(self.data, [conversation]).anchor.voice_BNK)
-        return voice_BS[0].float().numpy()
 
     def write_inputs(self, folder: Path) -> None:
         """What another system needs of every conversation (``exchange``); those that are complete are left alone."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,66 +13,39 @@ import pytest
 from avatar_lab.evaluation.archive import read_observations, write_observations
 from avatar_lab.evaluation.finding import Finding, Missing
 from avatar_lab.evaluation.measure import conversation_cues, measure
-from avatar_lab.evaluation.media import Media
+from avatar_lab.evaluation.measure_pooled import measure_pooled
 from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.metrics import METRICS
-from avatar_lab.evaluation.plugin import protocol
 from avatar_lab.evaluation.plugin.dnsmos import SCALES, WINDOW_SECONDS, Dnsmos, cut_windows
-from avatar_lab.evaluation.plugin.protocol import Plugin, Take, Wave, identity_of, measure_with
+from avatar_lab.evaluation.plugin.mobilenet import WIDTH
+from avatar_lab.evaluation.plugin.protocol import Judging, Plugin, Take, identity_of
 from avatar_lab.evaluation.plugin.speaker_similarity import SpeakerSimilarity, embed
 from avatar_lab.evaluation.plugin.speech import RATE, speech_at_16k
 from avatar_lab.evaluation.plugin.table import PLUGINS
+from avatar_lab.evaluation.plugin.traces import watch
+from avatar_lab.evaluation.plugin.word_error_rate import words_of
 from avatar_lab.evaluation.rows import Status
 from avatar_lab.events.vad import detect_speech
-from avatar_lab.world.graph import world_v1
-from avatar_lab.world.simulate import simulate
-from avatar_lab.world.voice import synthesize
 from tests.evaluation.planted import LAYOUT, act, conversation
-
-
-def needs(*packages: str) -> pytest.MarkDecorator:
-    absent = [name for name in packages if importlib.util.find_spec(name) is None]
-    return pytest.mark.skipif(bool(absent), reason=f"{', '.join(absent)} not installed: extra metrics")
-
-
-def voices(seed: int) -> list[Wave]:
-    """30 s of both people of a dialogue of the world."""
-    dialogue = simulate(seed, 30.0, graph=world_v1(), held_out=True, layout=LAYOUT)
-    return [
-        synthesize(
-            dialogue.persons[side].voice,
-            dialogue.tracks[side].voice_RQ,
-            LAYOUT.sample_rate,
-            dialogue.noise.generator("sound", side),
-        ).astype(np.float32)
-        for side in "ab"
-    ]
-
-
-def take(audio_S: Wave, speech: list[tuple[float, float]] | None = None, person_S: Wave | None = None) -> Take:
-    spoken = detect_speech(audio_S, LAYOUT.sample_rate) if speech is None else speech
-    return Take(
-        media=Media(video_PHWC=np.zeros((1, 8, 8, 3), np.uint8), audio_S=audio_S),
-        observation=replace(act("frozen", conversation(0, "a")), speech=spoken),
-        person_S=audio_S if person_S is None else person_S,
-        layout=LAYOUT,
-    )
+from tests.evaluation.takes import needs, silence, take, voices
+from tests.evaluation.test_measure import moving
 
 
 def test_every_plugin_describes_its_metrics() -> None:
     for name, plugin in PLUGINS.items():
         assert plugin.name == name
         assert set(plugin.metrics) == {metric for metric, about in METRICS.items() if about.plugin == name}
-        assert "package" in plugin.weights
+        assert "package" in plugin.weights, "says where the weights are, or that no package has them"
 
 
 @pytest.mark.parametrize("plugin", PLUGINS.values(), ids=list(PLUGINS))
 def test_missing_weights_are_unavailable_with_the_reason(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    for module in ("dnsmos", "speaker_similarity"):
-        importlib.import_module(f"avatar_lab.evaluation.plugin.{module}")._network.cache_clear()
-    found = measure_with(plugin, take(np.zeros(48_000, np.float32)))
+    monkeypatch.delenv("AVATAR_LAB_SYNCNET", raising=False)
+    importlib.import_module(type(plugin).__module__)._network.cache_clear()
+    found, traces = watch([plugin], take(silence(2), script=[(0.0, 2.0)]))
+    assert not traces
     assert {one.metric for one in found} == set(plugin.metrics)
     assert all(isinstance(one.value, Missing) and "pip install" in one.value.reason for one in found)
     assert identity_of(plugin).startswith("unavailable: ")
@@ -101,11 +75,46 @@ def test_findings_reach_archive_and_rows(tmp_path: Path) -> None:
     assert [rows[name].status for name in names] == [Status.OK, Status.UNDEFINED, Status.UNAVAILABLE]
 
 
+def test_traces_reach_archive_and_rows_of_one_and_of_all_conversations(tmp_path: Path) -> None:
+    rng, words = np.random.default_rng(0), words_of("Who would have said that ten of them are enough?")
+    dyads = [conversation(number, side) for number in range(8) for side in "ab"]
+    agents = {}
+    for name, said in (("people", words), ("agent", words[:-2]), ("silent", [])):
+        features = [rng.standard_normal((400, WIDTH)).astype(np.float16) for _ in dyads]
+        observed = {
+            one.name: replace(
+                moving(one, number),
+                traces={"word_error_rate": np.array(said, dtype=np.str_), "frechet_video": features[number]},
+            )
+            for number, one in enumerate(dyads)
+        }
+        write_observations(tmp_path, name, observed, "sha")
+        kept = read_observations(tmp_path, name, "sha")
+        assert kept is not None
+        assert kept[dyads[0].name].traces["word_error_rate"].tolist() == said
+        assert np.array_equal(kept[dyads[0].name].traces["frechet_video"], features[0])
+        agents[name] = kept
+    judged, truth = dyads[0], agents["people"]
+    for name, lost in (("people", 0.0), ("agent", 0.2), ("silent", 1.0)):
+        cues = conversation_cues(judged, seed=0)
+        rows = measure(judged, agents[name][judged.name], cues, LAYOUT, truth=truth[judged.name])
+        found = {row.metric: row for row in rows}
+        assert found["word_error_rate"].value == pytest.approx(lost)
+        assert found["word_error_rate"].n == len(words)
+        assert "mobilenet_frame_fd" not in found, "one conversation does not determine it"
+    pooled = measure_pooled(dyads, agents["agent"], truth, layout=LAYOUT, seed=0, free=True)
+    rows_of_all = {row.metric: row for row in pooled}
+    distance, floor = (rows_of_all[f"mobilenet_frame_fd{ending}"].value for ending in ("", "_floor"))
+    assert distance == pytest.approx(floor, rel=0.1), "drawn from one distribution"
+    assert rows_of_all["mobilenet_motion_fd"].status is Status.OK
+    assert "word_error_rate" not in rows_of_all
+
+
 @dataclass(frozen=True)
-class Forgetful:
-    name: str = "forgetful"
-    metrics: tuple[str, ...] = ("dnsmos_overall", "dnsmos_signal")
-    weights: str = "none"
+class Forgetful(Judging):
+    name: ClassVar[str] = "forgetful"
+    metrics: ClassVar[tuple[str, ...]] = ("dnsmos_overall", "dnsmos_signal")
+    weights: ClassVar[str] = "none"
 
     def identity(self) -> str:
         return "1"
@@ -116,13 +125,17 @@ class Forgetful:
 
 def test_a_plugin_that_leaves_a_metric_out_is_refused() -> None:
     with pytest.raises(ValueError, match="forgetful found"):
-        measure_with(Forgetful(), take(np.zeros(10, np.float32)))
+        watch([Forgetful()], take(silence(0.1)))
 
 
 def test_speech_is_joined_at_16_khz_and_windows_are_full() -> None:
     sound_S = np.ones(3 * LAYOUT.sample_rate, np.float32)
-    assert len(speech_at_16k(sound_S, LAYOUT.sample_rate, [(0.5, 1.0), (2.0, 9.0)])) == pytest.approx(1.5 * RATE, abs=2)
+    spans = [(0.5, 1.0), (2.0, 9.0)]
+    assert len(speech_at_16k(sound_S, LAYOUT.sample_rate, spans)) == pytest.approx(1.5 * RATE, abs=2)
     assert len(speech_at_16k(sound_S, LAYOUT.sample_rate, [])) == 0
+    apart_S = speech_at_16k(sound_S, LAYOUT.sample_rate, spans, apart=0.5)
+    assert len(apart_S) == pytest.approx(2.5 * RATE, abs=2)
+    assert np.abs(apart_S[int(0.6 * RATE) : int(0.9 * RATE)]).max() < 0.01
     size = int(WINDOW_SECONDS * RATE)
     assert cut_windows(np.ones(RATE, np.float32)).shape == (7, size), "doubled to 16 s, as the package does"
     assert cut_windows(np.ones(12 * RATE, np.float32)).shape == (3, size)
@@ -136,12 +149,12 @@ def test_dnsmos_hears_noise_and_refuses_silence() -> None:
     noise_S = level * np.random.default_rng(0).standard_normal(len(clean_S))
     noisy_S = np.clip(clean_S + noise_S, -1, 1).astype(np.float32)
     clean, noisy = (
-        {one.metric: one.value for one in Dnsmos().measure(take(wave, speech))} for wave in (clean_S, noisy_S)
+        {one.metric: one.value for one in Dnsmos().measure(take(wave, speech=speech))} for wave in (clean_S, noisy_S)
     )
     print(clean, noisy)
     assert all(1 <= float(value) <= 5 for value in clean.values())  # type: ignore[arg-type]
     assert clean["dnsmos_background"] > noisy["dnsmos_background"] + 0.5  # type: ignore[operator]
-    silent = Dnsmos().measure(take(np.zeros(48_000, np.float32)))
+    silent = Dnsmos().measure(take(silence(2)))
     assert all(isinstance(one.value, Undefined) for one in silent)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,7 +19,10 @@ from avatar_lab.data.dataset import DyadData
 from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.evaluation.agents import AGENTS
 from avatar_lab.evaluation.conversation import list_conversations
+from avatar_lab.evaluation.finding import Finding
 from avatar_lab.evaluation.generate import Generated, generate
+from avatar_lab.evaluation.observation import Trace
+from avatar_lab.evaluation.plugin.protocol import Comparing, Take
 from avatar_lab.evaluation.reader_quality import r_squared, read_quality
 from avatar_lab.evaluation.references import References, Unavailable
 from avatar_lab.evaluation.runner import conversations_of
@@ -165,6 +170,38 @@ def test_oracle_is_the_recording_and_frozen_stands_still(studio: Studio) -> None
         assert observation is not None
         assert observation.jaw_P.std() == 0
         assert not observation.events
+
+
+@dataclass(frozen=True)
+class Watching(Comparing):
+    name: ClassVar[str] = "word_error_rate"
+    metrics: ClassVar[tuple[str, ...]] = ("word_error_rate",)
+    weights: ClassVar[str] = "none"
+    takes: list[Take]
+
+    def identity(self) -> str:
+        return "1"
+
+    def trace(self, take: Take) -> Trace:
+        self.takes.append(take)
+        return np.array(["one", "word"])
+
+    def compare(self, own: Trace, truth: Trace) -> list[Finding]:
+        return []
+
+
+def test_plugins_see_who_the_avatar_is_and_what_it_is_told_to_say(studio: Studio) -> None:
+    watching = Watching([])
+    studio.plugins = (watching,)
+    ((_, seen),) = studio.perform(AGENTS["oracle"], [0], frozenset())
+    (take,) = watching.takes
+    assert seen is not None
+    assert seen.traces["word_error_rate"].tolist() == ["one", "word"]
+    assert take.script == [(87 * 0.08, 130 * 0.08)], "as in the small data set: tokens 87 to 129 of 80 ms"
+    assert take.picture_HWC.shape == take.media.video_PHWC.shape[1:]
+    assert (take.picture_HWC == 255).all(), "pictures of the small data set are white"
+    assert len(take.person_S) == studio.layout.anchor_tokens * studio.layout.samples_per_token
+    assert (len(take.media.video_PHWC), len(take.media.audio_S)) == (37 * 8, 37 * 4 * 1920)
 
 
 def test_media_that_is_known_is_not_decoded_again(studio: Studio) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 from avatar_lab.data.schema import file_sha256
 from avatar_lab.evaluation.finding import Finding
 from avatar_lab.evaluation.metric.undefined import Undefined
-from avatar_lab.evaluation.plugin.protocol import Take, Wave, import_or_say, packaged_file
+from avatar_lab.evaluation.plugin.packages import import_or_say, packaged_file
+from avatar_lab.evaluation.plugin.protocol import Judging, Take, Wave
 from avatar_lab.evaluation.plugin.speech import RATE, speech_at_16k
 from avatar_lab.events.segments import total
 
@@ -35,7 +36,7 @@ SCALES = {
 
 
 @dataclass(frozen=True)
-class Dnsmos:
+class Dnsmos(Judging):
     """All speech of the avatar, vocal reactions too, judged without a reference."""
 
     name: ClassVar[str] = "dnsmos"

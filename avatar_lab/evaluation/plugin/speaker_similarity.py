@@ -20,7 +20,8 @@ from avatar_lab.data.schema import file_sha256
 from avatar_lab.evaluation.finding import Finding
 from avatar_lab.evaluation.metric.undefined import Array, Undefined
 from avatar_lab.evaluation.observation import reaction_spans
-from avatar_lab.evaluation.plugin.protocol import Take, Wave, import_or_say, packaged_file
+from avatar_lab.evaluation.plugin.packages import import_or_say, packaged_file
+from avatar_lab.evaluation.plugin.protocol import Judging, Take, Wave
 from avatar_lab.evaluation.plugin.speech import RATE, speech_at_16k
 from avatar_lab.events.segments import Segment, total
 from avatar_lab.events.vad import detect_speech
@@ -30,7 +31,7 @@ MIN_SPEECH = 0.5
 
 
 @dataclass(frozen=True)
-class SpeakerSimilarity:
+class SpeakerSimilarity(Judging):
     """Vocal reactions, which are always the avatar's own, and all its speech, which a script may have given."""
 
     name: ClassVar[str] = "speaker_similarity"

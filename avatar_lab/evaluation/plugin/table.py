@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from avatar_lab.evaluation.plugin.dnsmos import Dnsmos
+from avatar_lab.evaluation.plugin.frechet_video import FrechetVideo
 from avatar_lab.evaluation.plugin.protocol import Plugin
 from avatar_lab.evaluation.plugin.speaker_similarity import SpeakerSimilarity
+from avatar_lab.evaluation.plugin.word_error_rate import WordErrorRate
 
-PLUGINS: dict[str, Plugin] = {plugin.name: plugin for plugin in (Dnsmos(), SpeakerSimilarity())}
+_ALL = (Dnsmos(), SpeakerSimilarity(), WordErrorRate(), FrechetVideo())
+PLUGINS: dict[str, Plugin] = {plugin.name: plugin for plugin in _ALL}

@@ -1,0 +1,75 @@
+"""The metrics that plugins find; a plugin that is not asked for leaves no rows."""
+
+from __future__ import annotations
+
+from avatar_lab.evaluation.metric_families import Metric
+
+SPEECH = "decoded audio, where it sounds"
+
+
+def opinion(scale: str, of: str) -> Metric:
+    """A mean opinion score of speech, predicted."""
+    return Metric(
+        name=f"dnsmos_{scale}",
+        title=f"DNSMOS {scale}",
+        unit="MOS",
+        representation=SPEECH,
+        about=f"opinion of {of}, 1 to 5, that DNSMOS P.835 predicts (Reddy et al. 2022)",
+        higher_better=True,
+        plugin="dnsmos",
+    )
+
+
+def likeness(name: str, title: str, what: str) -> Metric:
+    """How much a voice is that of the person."""
+    return Metric(
+        name=f"{name}_speaker_similarity",
+        title=f"{title} in the person's voice",
+        unit="cosine",
+        representation=SPEECH,
+        about=f"cosine of GE2E embeddings of {what} and of the anchor's voice (Wan et al. 2018)",
+        higher_better=True,
+        plugin="speaker_similarity",
+    )
+
+
+def appearance(name: str, title: str, of: str) -> list[Metric]:
+    """A Frechet distance of pictures and its floor; it is named after its network, since another one finds another."""
+    made = (
+        f"Frechet distance of features of {of}, pooled; half of the truth against what was made of the other half. Not "
+        "FID, not FVD (Unterthiner et al. 2018): their networks are others"
+    )
+    floor = "the same of half of the truth against the other half; what lies at it cannot be told from the truth"
+    return [
+        Metric(
+            name=f"mobilenet_{name}_fd{ending}",
+            title=f"{title} (MobileNetV2-FD){more}",
+            unit="squared features",
+            representation="last 320 channels of MobileNetV2 on decoded frames",
+            about=about,
+            higher_better=better,
+            plugin="frechet_video",
+        )
+        for ending, more, about, better in (("", "", made, False), ("_floor", ", floor", floor, None))
+    ]
+
+
+PLUGIN_METRICS = [
+    opinion("overall", "the avatar's speech"),
+    opinion("signal", "how clean the voice itself is"),
+    opinion("background", "how little the background disturbs"),
+    likeness("reaction", "reactions", "vocal reactions"),
+    likeness("speech", "speech", "all speech (a script's own, where there is one)"),
+    Metric(
+        name="word_error_rate",
+        title="words lost",
+        unit="share",
+        representation="what Whisper tiny.en hears in decoded audio",
+        about="word error rate in the script's turns against what is heard of the recorded person (Whisper; Radford et "
+        "al. 2022); who is given the script in sounds loses none, who speaks without one says other words",
+        higher_better=False,
+        plugin="word_error_rate",
+    ),
+    *appearance("frame", "pictures", "frames"),
+    *appearance("motion", "changes of pictures", "changes within .2 s"),
+]
