@@ -5,6 +5,7 @@ from __future__ import annotations
 from avatar_lab.evaluation.metric_families import Metric
 
 SPEECH = "decoded audio, where it sounds"
+SYNCNET = "SyncNet on decoded frames and audio"
 
 
 def opinion(scale: str, of: str) -> Metric:
@@ -90,4 +91,30 @@ PLUGIN_METRICS = [
     ),
     *appearance("frame", "pictures", "frames"),
     *appearance("motion", "changes of pictures", "changes within .2 s"),
+    Metric(
+        name="syncnet_distance",
+        title="LSE-D",
+        unit="distance",
+        representation=SYNCNET,
+        about="distance of mouth and sound at the best of 31 lags, while the avatar speaks (Prajwal et al. 2020)",
+        higher_better=False,
+        plugin="syncnet",
+    ),
+    Metric(
+        name="syncnet_confidence",
+        title="LSE-C",
+        unit="distance",
+        representation=SYNCNET,
+        about="median of that distance over 31 lags minus its least (Chung & Zisserman 2016)",
+        higher_better=True,
+        plugin="syncnet",
+    ),
+    Metric(
+        name="syncnet_lag_ms",
+        title="lip lag by SyncNet",
+        unit="ms",
+        representation=SYNCNET,
+        about="lag of the least distance; positive = the mouth follows the sound",
+        plugin="syncnet",
+    ),
 ]

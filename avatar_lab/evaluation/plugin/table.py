@@ -7,7 +7,8 @@ from avatar_lab.evaluation.plugin.face_identity import FaceIdentity
 from avatar_lab.evaluation.plugin.frechet_video import FrechetVideo
 from avatar_lab.evaluation.plugin.protocol import Plugin
 from avatar_lab.evaluation.plugin.speaker_similarity import SpeakerSimilarity
+from avatar_lab.evaluation.plugin.syncnet import SyncNetDistance
 from avatar_lab.evaluation.plugin.word_error_rate import WordErrorRate
 
-_ALL = (Dnsmos(), SpeakerSimilarity(), WordErrorRate(), FaceIdentity(), FrechetVideo())
+_ALL = (Dnsmos(), SpeakerSimilarity(), WordErrorRate(), FaceIdentity(), FrechetVideo(), SyncNetDistance())
 PLUGINS: dict[str, Plugin] = {plugin.name: plugin for plugin in _ALL}
