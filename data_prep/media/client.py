@@ -25,7 +25,7 @@ class MediaLimits:
     max_pixels: int = 4096 * 2304
     max_frames: int = 2_000_000
     max_seconds: float = 4 * 3600.0
-    """Of one file; memory does not grow with the length of sound (README.md)."""
+    """Of one file; memory hardly grows with it (README.md)."""
     memory_bytes: int = 8 << 30
     """Address space of the decoding process."""
     timeout: float = 60.0
