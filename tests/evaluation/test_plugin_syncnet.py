@@ -11,19 +11,10 @@ import torch
 from avatar_lab.evaluation.finding import Missing
 from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.plugin import syncnet
-from avatar_lab.evaluation.plugin.syncnet import (
-    FPS,
-    MAX_WINDOWS,
-    VARIABLE,
-    VSHIFT,
-    SyncNetDistance,
-    at_25_fps,
-    measure_sync,
-    sound_windows,
-    speaking_windows,
-    sync_of,
-)
+from avatar_lab.evaluation.plugin.speech import RATE
+from avatar_lab.evaluation.plugin.syncnet import VARIABLE, VSHIFT, SyncNetDistance, measure_sync, sync_of
 from avatar_lab.evaluation.plugin.syncnet_network import CEPSTRA, SIDE, STEPS, WINDOW, SyncNet
+from avatar_lab.evaluation.plugin.syncnet_windows import FPS, at_25_fps, sound_windows, speaking_windows
 from avatar_lab.evaluation.plugin.traces import watch
 from tests.evaluation.planted import LAYOUT
 from tests.evaluation.takes import clip, needs, silence, take, voices
@@ -55,14 +46,14 @@ def test_the_lags_are_pinned() -> None:
 
 
 def test_windows_lie_in_speech() -> None:
-    starts_N = speaking_windows([(0.0, 1.0), (2.0, 3.0)], num_windows=100)
-    assert starts_N.tolist() == [*range(VSHIFT, FPS - WINDOW + 1), *range(2 * FPS, 3 * FPS - WINDOW + 1)]
-    assert len(speaking_windows([(0.0, 4.16)], num_windows=100)) == 100 - 2 * VSHIFT
-    many_N = speaking_windows([(0.0, 60.0)], num_windows=60 * FPS)
-    assert len(many_N) == MAX_WINDOWS
+    starts_N = speaking_windows([(0.0, 1.0), (2.0, 3.0)], 100, margin=15, at_most=200)
+    assert starts_N.tolist() == [*range(15, FPS - WINDOW + 1), *range(2 * FPS, 3 * FPS - WINDOW + 1)]
+    assert len(speaking_windows([(0.0, 4.16)], 100, margin=15, at_most=200)) == 100 - 2 * 15
+    many_N = speaking_windows([(0.0, 60.0)], 60 * FPS, margin=15, at_most=200)
+    assert len(many_N) == 200
     assert np.ptp(np.diff(many_N)) <= 1, "spread evenly"
-    assert not len(speaking_windows([], num_windows=100))
-    assert not len(speaking_windows([(0.0, 0.1)], num_windows=0))
+    assert not len(speaking_windows([], 100, margin=15, at_most=200))
+    assert not len(speaking_windows([(0.0, 0.1)], 0, margin=15, at_most=200))
 
 
 def test_frames_of_other_rates_are_picked_by_time() -> None:
@@ -103,13 +94,16 @@ def test_the_network_takes_the_public_files_shapes(tmp_path: Path, monkeypatch: 
 
 @needs("python_speech_features")
 def test_sound_windows_go_with_frames() -> None:
-    """A click in frame 30 is in the windows that hold it and in no others."""
-    wave_S = np.zeros(3 * syncnet.RATE, np.float32)
-    wave_S[int(30.5 / FPS * syncnet.RATE)] = 0.9
-    windows_TMS = sound_windows(wave_S, 1000)
-    assert windows_TMS.shape == (3 * FPS - WINDOW + 1, CEPSTRA, STEPS) or len(windows_TMS) == 3 * FPS - WINDOW
+    """A click in the middle of frame 30 is in the five windows that hold the frame, and in no others."""
+    wave_S = np.zeros(3 * RATE, np.float32)
+    wave_S[int(30.5 / FPS * RATE)] = 0.9
+    windows_TMS = sound_windows(wave_S, 1000, "")
+    assert windows_TMS.shape[1:] == (CEPSTRA, STEPS)
+    assert 3 * FPS - WINDOW <= len(windows_TMS) <= 3 * FPS - WINDOW + 1
     loud_T = windows_TMS[:, 0].max(1) > windows_TMS[0, 0].max() + 1
     assert np.flatnonzero(loud_T).tolist() == list(range(30 - WINDOW + 1, 31))
+    assert len(sound_windows(wave_S, 7, "")) == 7
+    assert len(sound_windows(wave_S[:100], 7, "")) == 0
 
 
 @needs("dlib", "python_speech_features")

@@ -6,13 +6,13 @@ least is LSE-D, the median minus the least LSE-C. Both depend on how many lags t
 faces are found by dlib here, not by the S3FD of the public pipeline, so compare with its figures with care. The weights
 are in no package: a variable of the environment says where they are.
 
-    P frames at 25 a second   N windows   T all windows   L lags   E dimensions of an embedding   H, W, C picture
+    P frames at 25 a second   N windows with speech   T all windows   L lags   E dimensions of an embedding
+    M mel cepstra   S steps of 10 ms   H, W, C picture   F frames of a window
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,17 +29,16 @@ from avatar_lab.evaluation.metric.undefined import Array, Undefined
 from avatar_lab.evaluation.plugin.face_places import FacePlaces, track_faces
 from avatar_lab.evaluation.plugin.faces import dlib_or_say
 from avatar_lab.evaluation.plugin.packages import import_or_say
-from avatar_lab.evaluation.plugin.protocol import Judging, Take, Wave
-from avatar_lab.evaluation.plugin.speech import RATE, speech_at_16k
-from avatar_lab.evaluation.plugin.syncnet_network import SIDE, STEPS, WINDOW, SyncNet
+from avatar_lab.evaluation.plugin.protocol import Judging, Take
+from avatar_lab.evaluation.plugin.speech import speech_at_16k
+from avatar_lab.evaluation.plugin.syncnet_network import SIDE, WINDOW, SyncNet
+from avatar_lab.evaluation.plugin.syncnet_windows import FPS, at_25_fps, sound_windows, speaking_windows
 from avatar_lab.evaluation.references import Unavailable
-from avatar_lab.events.segments import to_mask
 
 VARIABLE = "AVATAR_LAB_SYNCNET"
 INSTALL = f"pip install 'avatar-lab[metrics]', and let {VARIABLE} be the path of syncnet_v2.model, in no package"
 VSHIFT = 15
 """Frames by which the sound is shifted either way; confidence depends on it."""
-FPS = 25
 MIN_WINDOWS, MAX_WINDOWS = 25, 200
 """To look at a mouth costs 3 billion multiplications, so of many windows so many are taken, spread evenly."""
 _BATCH = 8
@@ -65,6 +64,7 @@ class SyncNetDistance(Judging):
     weights: ClassVar[str] = f"syncnet_v2.model (Oxford VGG), in no package; {VARIABLE} is its path"
 
     def identity(self) -> str:
+        import_or_say("python_speech_features", INSTALL)  # it has no version
         return f"{file_sha256(_network_file())} dlib {dlib_or_say(INSTALL).__version__}"
 
     def measure(self, take: Take) -> list[Finding]:
@@ -87,8 +87,8 @@ def measure_sync(network: SyncNet, take: Take) -> Sync | Undefined:
     video_PHWC = at_25_fps(take.media.video_PHWC, float(take.layout.fps))
     seconds = len(take.media.audio_S) / take.layout.sample_rate
     wave_S = speech_at_16k(take.media.audio_S, take.layout.sample_rate, [(0.0, seconds)])
-    cepstra_TMS = sound_windows(wave_S, len(video_PHWC) - WINDOW + 1)
-    starts_N = speaking_windows(take.observation.speech, num_windows=len(cepstra_TMS))
+    cepstra_TMS = sound_windows(wave_S, len(video_PHWC) - WINDOW + 1, INSTALL)
+    starts_N = speaking_windows(take.observation.speech, len(cepstra_TMS), margin=VSHIFT, at_most=MAX_WINDOWS)
     if len(starts_N) < MIN_WINDOWS:
         return Undefined(f"{len(starts_N)} windows of speech; {MIN_WINDOWS} are needed")
     places = track_faces(video_PHWC, int(starts_N[0]), int(starts_N[-1]) + WINDOW, INSTALL)
@@ -118,39 +118,6 @@ def sync_of(mouth_NE: Array, sound_TE: Array, starts_N: NDArray[np.int64]) -> Sy
         lag_ms=float(lags_L[best] * 1000 / FPS),
         windows=len(starts_N),
     )
-
-
-def speaking_windows(speech: Sequence[tuple[float, float]], *, num_windows: int) -> NDArray[np.int64]:
-    """Where windows start in which speech lasts throughout, far enough from either end, at most ``MAX_WINDOWS``."""
-    spoken_P = to_mask(list(speech), rate=FPS, count=num_windows + WINDOW - 1)
-    whole_T = np.lib.stride_tricks.sliding_window_view(spoken_P, WINDOW).all(1) if num_windows > 0 else spoken_P[:0]
-    starts_N = np.flatnonzero(whole_T)
-    starts_N = starts_N[(starts_N >= VSHIFT) & (starts_N < num_windows - VSHIFT)]
-    if len(starts_N) > MAX_WINDOWS:
-        starts_N = starts_N[np.linspace(0, len(starts_N) - 1, MAX_WINDOWS).round().astype(np.int64)]
-    return starts_N
-
-
-def sound_windows(wave_S: Wave, num_windows: int) -> NDArray[np.float32]:
-    """Mel cepstra (T, 13, 20) of the sound of each window, at most ``num_windows``; the network knows 16-bit levels.
-
-    Raises:
-        Unavailable: python_speech_features is not installed.
-    """
-    features = import_or_say("python_speech_features", INSTALL)
-    cepstra_SM = np.asarray(features.mfcc((wave_S * 32767).astype(np.int16), RATE), dtype=np.float32)
-    hop = STEPS // WINDOW
-    num_windows = max(0, min(num_windows, (len(cepstra_SM) - STEPS) // hop + 1))
-    if not num_windows:
-        return np.zeros((0, cepstra_SM.shape[1], STEPS), np.float32)
-    windows_SMT = np.lib.stride_tricks.sliding_window_view(cepstra_SM, STEPS, axis=0)
-    return windows_SMT[: num_windows * hop : hop]
-
-
-def at_25_fps(video_PHWC: NDArray[np.uint8], fps: float) -> NDArray[np.uint8]:
-    """The frames that are shown at each tick of the clock that the network knows."""
-    ticks = np.arange(int(len(video_PHWC) / fps * FPS)) / FPS
-    return video_PHWC[np.floor(ticks * fps + 1e-6).astype(np.int64)]
 
 
 def _faces(video_PHWC: NDArray[np.uint8], places: FacePlaces, starts_N: NDArray[np.int64]) -> Tensor:

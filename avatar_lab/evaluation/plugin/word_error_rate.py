@@ -36,7 +36,7 @@ MARGIN, APART = 0.1, 0.5
 """Seconds kept around each turn, and of silence between turns."""
 MIN_LOG_PROBABILITY, MAX_COMPRESSION = -0.7, 2.4
 """Mean per token, and how often a text repeats itself, beyond which a stretch counts as not understood. Whisper's own
-rule has -1 and 2.4 (Radford et al. 2022, section 4.5); it heard read novels at -.1 to -.4 and made up sentences for the
+rule has -1 and 2.4 (Radford et al. 2022, section 4.5); it heard read speech at -.1 to -.4 and made up sentences for the
 embedded world's syllables at -.9 to -1.4."""
 
 
