@@ -8,8 +8,8 @@ layers have the names and shapes of that file.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,7 @@ class SyncNet(nn.Module):
         network = cls()
         try:
             network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, AttributeError, TypeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        except (RuntimeError, AttributeError, TypeError, EOFError, OSError, UnpicklingError) as error:
             raise ValueError(f"{path} holds no weights of SyncNet ({error}): give syncnet_v2.model") from error
         return network.eval().requires_grad_(False)
 
