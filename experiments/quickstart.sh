@@ -27,7 +27,7 @@ out=${out:-outputs/$preset}
 source experiments/environment.sh
 mkdir -p "$out/stamps"
 
-dialogues=96 held_out=32 seconds=64 # held out: other people, who fill split test
+dialogues=112 held_out=32 seconds=64 # held out: other people, who fill split test
 evaluation=()
 if [ "$preset" = smoke ]; then
   dialogues=6 held_out=2 seconds=16
