@@ -185,9 +185,9 @@ def test_memory_and_step_time_stay_flat_over_two_thousand_blocks() -> None:
     audio, video = media(1)
     seconds = []
     for _ in range(2000):
-        begin = time.perf_counter()
+        begin = time.process_time()  # of this process, so that what else runs on the machine does not count
         live.push(audio, video)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
     early, late = (torch.tensor(part).quantile(0.2) for part in (seconds[100:700], seconds[1400:]))
     assert late < 1.25 * early
     assert len(live.hearing.media) < 2 * LAYOUT.samples_per_block
