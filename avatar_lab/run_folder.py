@@ -125,7 +125,7 @@ def write_artefacts(folder: Path, artefacts: Mapping[str, Any]) -> list[str]:
 def provenance() -> dict[str, Any]:
     """When, where and with which code a run was started. Environment variables are left out: they hold secrets."""
     return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": commit(),
         "python": platform.python_version(),
