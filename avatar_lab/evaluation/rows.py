@@ -140,12 +140,10 @@ def write_rows(path: Path, measurements: list[Measurement], provenance: Provenan
 
 def rows_are_current(path: Path, config_sha: str) -> bool:
     """Whether the rows at ``path`` come from the same settings, data and checkpoint, and say all that is said now."""
-    if not path.is_file():
+    if not path.is_file() or pq.read_schema(path).names != ROW_SCHEMA.names:
         return False
-    table = pq.read_table(path)
-    if table.schema.names != ROW_SCHEMA.names or not len(table):
-        return False
-    return bool(table["config_sha"][0].as_py() == config_sha and table["rows_version"][0].as_py() == ROWS_VERSION)
+    first = pq.read_table(path, columns=["config_sha", "rows_version"]).slice(0, 1).to_pylist()
+    return first == [{"config_sha": config_sha, "rows_version": ROWS_VERSION}]
 
 
 def samples_df(folder: Path) -> pd.DataFrame:

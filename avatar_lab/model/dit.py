@@ -236,9 +236,9 @@ class JointDiT(nn.Module):
         x = self._tokens(state, memory.plan)
         embedded, modulation = self.noise(self._per_token(levels))
         rotation = self._rotation(torch.zeros(1, device=x.device, dtype=torch.long))
-        own = []
-        for layer, layer_memory, past in zip(self.stack, memory.layers, memory.past, strict=True):
-            idle = only_remember and layer is self.stack[-1]
+        own, stack = [], self.stack
+        for layer, layer_memory, past in zip(stack, memory.layers, memory.past, strict=True):
+            idle = only_remember and layer is stack[-1]
             x, keys_values = layer(x, modulation, rotation, layer_memory, past=past, num_speaking=0 if idle else None)
             own.append(keys_values)
         return x, embedded, own

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from avatar_lab.avatar_model import AvatarModel
-from avatar_lab.context import Context, block_inputs
+from avatar_lab.context import Context
 from avatar_lab.diffusion.flow import expand, mix, velocity_error
 from avatar_lab.diffusion.levels import block_levels
 from avatar_lab.diffusion.sampler import Sampler
@@ -31,9 +31,9 @@ from avatar_lab.objective.conditions import ConditionRates, condition
 from avatar_lab.objective.joint_flow import gaussian_like
 from avatar_lab.objective.liveliness import liveliness
 from avatar_lab.objective.losses import Losses, masked_mean
-from avatar_lab.precision import block_products
+from avatar_lab.objective.own_rollout import own_rollout
 from avatar_lab.rollout.offline import slice_context
-from avatar_lab.rollout.rollout import observed_audio, rollout
+from avatar_lab.rollout.rollout import observed_audio
 from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels, TensorRecord, join
 
 
@@ -129,18 +129,7 @@ class SelfForcing:
         window = condition(student, batch, self.rates, self.silence_K, student.level, rng)
         exit_rng = torch.Generator().manual_seed(step)
         num_steps = 1 + int(torch.randint(len(self.sampler.steps), (1,), generator=exit_rng))
-        seed = int(torch.randint(2**31, (1,), generator=rng))
-        rolled = rollout(
-            student,
-            block_inputs(window.context, student.layout),
-            window.context.anchor,
-            sampler=self.sampler,
-            seed=seed,
-            conversation_B=batch.sample_B,
-            num_steps=num_steps,
-        )
-        with block_products(batch.video_BFHWC.device.type):
-            blocks = list(rolled)
+        blocks = own_rollout(student, window.context, batch, rng, sampler=self.sampler, num_steps=num_steps)
         estimate = [block.denoised.estimate for block in blocks]
         history = join([block.clean for block in blocks])
         silence_D = student.codebook.embed(self.silence_K.to(history.audio_BAD.device))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from avatar_lab.avatar_model import AvatarModel
-from avatar_lab.context import Context, block_inputs
+from avatar_lab.context import Context
 from avatar_lab.diffusion.flow import mix, velocity_error
 from avatar_lab.diffusion.levels import block_levels
 from avatar_lab.diffusion.sampler import Sampler
@@ -26,8 +26,8 @@ from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates, condition
 from avatar_lab.objective.joint_flow import gaussian_like, token_cross_entropy
 from avatar_lab.objective.losses import Losses, masked_mean
-from avatar_lab.precision import block_products
-from avatar_lab.rollout.rollout import observed_audio, rollout
+from avatar_lab.objective.own_rollout import own_rollout
+from avatar_lab.rollout.rollout import observed_audio
 from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels, join
 
 
@@ -99,19 +99,7 @@ class Preference:
         self, student: AvatarModel, context: Context, batch: DyadBatch, rng: torch.Generator
     ) -> tuple[AVState, Tensor]:
         """The student's rollout of the same script when it neither hears nor sees."""
-        seed = int(torch.randint(2**31, (1,), generator=rng))
-        with block_products(batch.video_BFHWC.device.type):
-            blocks = list(
-                rollout(
-                    student,
-                    block_inputs(context, student.layout),
-                    context.anchor,
-                    sampler=self.sampler,
-                    seed=seed,
-                    conversation_B=batch.sample_B,
-                    level=Level.TALK,
-                )
-            )
+        blocks = own_rollout(student, context, batch, rng, sampler=self.sampler, level=Level.TALK)
         return join([block.clean for block in blocks]), torch.cat([block.tokens_BAK for block in blocks], dim=1)
 
 

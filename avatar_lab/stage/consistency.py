@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import replace
 
 import torch
 from torch import nn
 
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
-from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.layout import Layout
-from avatar_lab.level import Level
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.consistency import CausalConsistency
 from avatar_lab.objective.losses import Losses
 from avatar_lab.stage.protocol import Follower
-from avatar_lab.stage.start import Setting, network, started_from
+from avatar_lab.stage.start import Setting, few_step_start, network
 from avatar_lab.tensors import DyadBatch
 
 
@@ -52,17 +49,15 @@ class InitialiseByConsistency:
         video_weight: float = 1.0,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
-        parent = started_from(init, stage="autoregressive", level=Level.LISTEN, setting=setting)
-        sampler = Sampler(steps=tuple(steps), renoise=True).readable(parent.model.warps)
-        sampler.check(parent.model.warps)
-        copies = {"slow": deepcopy(parent.model), "teacher": deepcopy(parent.model)}
-        self.roles = nn.ModuleDict({"student": parent.model, **copies})
-        self.card = replace(parent.descend(stage=self.name), sampler=sampler)
+        start = few_step_start(init, steps=steps, stage=self.name, setting=setting)
+        copies = {"slow": deepcopy(start.model), "teacher": deepcopy(start.model)}
+        self.roles = nn.ModuleDict({"student": start.model, **copies})
+        self.card = start.card
         self.followers = (Follower(role="slow", leader="student", decay=slow_decay),)
         self.objective = CausalConsistency(
             silence_K=audio_codec.silence_K,
             rates=rates,
-            sampler=sampler,
+            sampler=start.card.sampler,
             intervals=intervals,
             audio_weight=audio_weight,
             video_weight=video_weight,

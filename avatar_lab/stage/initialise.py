@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import replace
 
 import torch
 from torch import nn
 
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
-from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.layout import Layout
-from avatar_lab.level import Level
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.losses import Losses
 from avatar_lab.objective.trajectory import CausalTrajectory
-from avatar_lab.stage.start import Setting, network, started_from
+from avatar_lab.stage.start import Setting, few_step_start, network
 from avatar_lab.tensors import DyadBatch
 
 
@@ -49,15 +46,13 @@ class Initialise:
         video_weight: float = 1.0,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
-        parent = started_from(init, stage="autoregressive", level=Level.LISTEN, setting=setting)
-        sampler = Sampler(steps=tuple(steps), renoise=True, snap=snap).readable(parent.model.warps)
-        sampler.check(parent.model.warps)
-        self.roles = nn.ModuleDict({"student": parent.model, "teacher": deepcopy(parent.model)})
-        self.card = replace(parent.descend(stage=self.name), sampler=sampler)
+        start = few_step_start(init, steps=steps, snap=snap, stage=self.name, setting=setting)
+        self.roles = nn.ModuleDict({"student": start.model, "teacher": deepcopy(start.model)})
+        self.card = start.card
         self.objective = CausalTrajectory(
             silence_K=audio_codec.silence_K,
             rates=rates,
-            sampler=sampler,
+            sampler=start.card.sampler,
             substeps=substeps,
             audio_weight=audio_weight,
             video_weight=video_weight,

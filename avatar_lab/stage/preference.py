@@ -8,14 +8,14 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from avatar_lab.checkpoint import Checkpoint, at_level
+from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.losses import Losses
 from avatar_lab.objective.preference import Preference as PreferenceLosses
-from avatar_lab.stage.start import Setting, network, started_from
+from avatar_lab.stage.start import Setting, levels_in, network, started_from
 from avatar_lab.tensors import DyadBatch
 
 
@@ -59,8 +59,4 @@ class Preference:
 
     def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:
         """Level 2, and level 1 inside it."""
-        level2 = network(roles, "student")
-        return {
-            "level1": Checkpoint(model=at_level(level2, Level.TALK), card=self.card),
-            "level2": Checkpoint(model=level2, card=self.card),
-        }
+        return levels_in(network(roles, "student"), self.card)

@@ -12,7 +12,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Checkpoint, at_level
+from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Checkpoint
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
@@ -20,7 +20,7 @@ from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.dmd import SelfForcing as SelfForcingLosses
 from avatar_lab.objective.losses import Losses
-from avatar_lab.stage.start import Setting, network, started_from
+from avatar_lab.stage.start import Setting, levels_in, network, started_from
 from avatar_lab.tensors import DyadBatch
 
 
@@ -81,8 +81,4 @@ class SelfForcing:
 
     def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:
         """Level 2, and level 1 inside it."""
-        level2 = network(roles, "student")
-        return {
-            "level1": Checkpoint(model=at_level(level2, Level.TALK), card=self.card),
-            "level2": Checkpoint(model=level2, card=self.card),
-        }
+        return levels_in(network(roles, "student"), self.card)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -101,6 +101,28 @@ def started_from(path: str, *, level: Level, setting: Setting, stage: str | Sequ
     if found.level < level and not (found.level == Level.LISTEN and level == Level.SEE):
         raise ValueError(f"{path} is of level {found.level.name}; this stage needs {level.name}: train that one first")
     return Checkpoint(model=at_level(found.model, level), card=found.card)
+
+
+def few_step_start(init: str, *, steps: Sequence[float], snap: bool = True, stage: str, setting: Setting) -> Checkpoint:
+    """The autoregressive model at level 2 as a student of ``stage`` starts from it, sampled by ``steps`` in u.
+
+    The last step is lowered if its audio noise would be too high to read tokens from.
+
+    Raises:
+        ValueError: as :func:`started_from`, or no last step is low enough.
+    """
+    parent = started_from(init, stage="autoregressive", level=Level.LISTEN, setting=setting)
+    sampler = Sampler(steps=tuple(steps), renoise=True, snap=snap).readable(parent.model.warps)
+    sampler.check(parent.model.warps)
+    return Checkpoint(model=parent.model, card=replace(parent.descend(stage=stage), sampler=sampler))
+
+
+def levels_in(level2: AvatarModel, card: Card) -> dict[str, Checkpoint]:
+    """Level 2, and level 1 inside it, by file stem."""
+    return {
+        "level1": Checkpoint(model=at_level(level2, Level.TALK), card=card),
+        "level2": Checkpoint(model=level2, card=card),
+    }
 
 
 def check_rates(setting: Setting) -> None:
