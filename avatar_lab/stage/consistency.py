@@ -23,6 +23,7 @@ class InitialiseByConsistency:
     """Student, its slow copy and the frozen teacher all start as the autoregressive model.
 
     steps       the student's, in u; the last one is lowered if its audio noise would be too high to read tokens from
+    snap        whether it remembers its own audio as tokens, here and ever after
     intervals   of the teacher's ODE between noise and data
     slow_decay  of the copy, per step
 
@@ -43,13 +44,14 @@ class InitialiseByConsistency:
         init: str,
         steps: list[float],
         rates: ConditionRates,
+        snap: bool = True,
         intervals: int = 10,
         slow_decay: float = 0.9,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
-        start = few_step_start(init, steps=steps, stage=self.name, setting=setting)
+        start = few_step_start(init, steps=steps, snap=snap, stage=self.name, setting=setting)
         copies = {"slow": deepcopy(start.model), "teacher": deepcopy(start.model)}
         self.roles = nn.ModuleDict({"student": start.model, **copies})
         self.card = start.card
