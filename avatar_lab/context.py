@@ -91,6 +91,12 @@ class Context(TensorRecord):
     def num_blocks(self) -> int:
         return self.user.hears_BS.shape[1]
 
+    def unscripted(self) -> Context:
+        """The same with nothing of the own audio planned: all of it is the model's own."""
+        plan = self.plan
+        nothing = torch.zeros_like(plan.lookahead_B)
+        return replace(self, plan=replace(plan, state_BE=plan.state_BE * 0 + int(OwnAudio.OPEN), lookahead_B=nothing))
+
 
 def recorded_blocks(batch: DyadBatch, layout: Layout, stream: Stream) -> Tensor:
     """(B, S) bool: the recording has the user's ``stream`` in that block, at least in part. Where a camera or a

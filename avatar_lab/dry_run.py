@@ -17,7 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from avatar_lab.layout import Layout, Stream
-from avatar_lab.stage.protocol import Stage
+from avatar_lab.stage.protocol import Stage, parts_of
 from avatar_lab.tensors import TensorRecord
 from avatar_lab.training.protocol import BatchSource
 
@@ -87,13 +87,16 @@ def _describe_step(stage: Stage, batch: Any) -> None:
         return tensor
 
     rng = torch.Generator().manual_seed(0)
+    weights = {p.untyped_storage().data_ptr() for p in stage.roles.parameters()}
+    activations = 0
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         for role, losses in stage.turns(batch, 0, rng):
-            losses.total.backward()
-            terms = ", ".join(f"{name} {value:.3g}" for name, value in losses.scalars().items())
-            log.info("turn     %-12s %s", role, terms)
-    weights = {p.untyped_storage().data_ptr() for p in stage.roles.parameters()}
-    activations = sum(count for pointer, count in kept.items() if pointer not in weights)
+            for part in parts_of(losses):
+                part.total.backward()
+                terms = ", ".join(f"{name} {value:.3g}" for name, value in part.scalars().items())
+                log.info("turn     %-12s %s", role, terms)
+                activations = max(activations, sum(n for pointer, n in kept.items() if pointer not in weights))
+                kept.clear()  # one graph at a time
     flops = counter.get_total_flops() / 1e9
     log.info("step     %.3f GFLOP forward and backward, %s of activations", flops, size(activations))
 

@@ -10,6 +10,7 @@ against a cache. Both paths go through the same layers and give the same numbers
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -25,7 +26,7 @@ from avatar_lab.model.embedding import NoiseEmbedding, Patches
 from avatar_lab.model.layer import Branch, KeyValues, Layer, LayerMemory
 from avatar_lab.model.memory import Memory, Source, Sources
 from avatar_lab.model.rotary import block_rotations, rotate
-from avatar_lab.model.visibility import Part, Role, avatar_mask
+from avatar_lab.model.visibility import Role, avatar_mask
 from avatar_lab.tensors import Anchor, AVState, NoiseLevels, Prediction
 
 
@@ -150,23 +151,28 @@ class JointDiT(nn.Module):
         num_blocks = context.num_blocks
         x, sigma = self._tokens(noisy, context.plan), self._per_token(levels)
         blocks = torch.arange(num_blocks, device=x.device).repeat_interleave(self.tokens_per_block)
-        parts = torch.full_like(blocks, Part.CURRENT)
         rotation = self._rotation(torch.arange(num_blocks, device=x.device))
         if history is not None:
             x = torch.cat([self._tokens(history, context.plan), x], dim=1)
             sigma = torch.cat([torch.zeros_like(sigma), sigma], dim=1)
-            parts = torch.cat([torch.full_like(blocks, Part.HISTORY), parts])
             blocks, rotation = torch.cat([blocks, blocks]), torch.cat([rotation, rotation])
         sources = self.memory.window(context, level, blocks)
-        mask = avatar_mask(self.layout, role, parts, blocks)
+        mask_of = partial(
+            avatar_mask,
+            self.layout,
+            role,
+            num_blocks=num_blocks,
+            tokens_per_block=self.tokens_per_block,
+            history=history is not None,
+            device=x.device,
+        )
         embedded, modulation = self.noise(sigma)
         *earlier, last = self.stack
         for layer in earlier:
-            x, _ = layer(x, modulation, rotation, project(layer, sources), mask=mask)
+            x, _ = layer(x, modulation, rotation, project(layer, sources), mask=mask_of(all_ask=True))
         size = num_blocks * self.tokens_per_block
-        mask = avatar_mask(self.layout, role, parts, blocks, num_queries=size)
         memory = project(last, sources.of_last(size))
-        x, _ = last(x, modulation, rotation, memory, mask=mask, num_speaking=size)
+        x, _ = last(x, modulation, rotation, memory, mask=mask_of(all_ask=False), num_speaking=size)
         return self._heads(x, embedded[:, -size:], noisy, levels)
 
     # One block against a cache ----------------------------------------------------------------------------------------
@@ -187,7 +193,7 @@ class JointDiT(nn.Module):
         return Cache(
             keys=[features.new_zeros(ring) for _ in self.layers],
             values=[features.new_zeros(ring) for _ in self.layers],
-            anchor=[layer.conditions.project(features) for layer in self.stack],
+            anchor=self.project_anchor(anchor),
             anchor_visible_BM=visible,
             user_audio=windows[0],
             user_video=windows[1],
@@ -195,14 +201,17 @@ class JointDiT(nn.Module):
             num_slots=self.layout.history_blocks,
         )
 
-    @torch.no_grad()
+    def project_anchor(self, anchor: Anchor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of the anchor in each layer, which all blocks share."""
+        features, _ = self.memory.conditions.anchor(anchor)
+        return [layer.conditions.project(features) for layer in self.stack]
+
     def begin_block(self, inputs: BlockInput, cache: Cache, *, level: Level | None = None) -> BlockMemory:
         """Take in what arrived (once per block) and project what the block will attend to."""
         cache.user_audio.push(inputs.user.audio_BTK, inputs.user.audio_present_BT)
         cache.user_video.push(inputs.user.video_BGU, inputs.user.video_present_BG)
         return self.block_memory(inputs, cache, level=level)
 
-    @torch.no_grad()
     def block_memory(self, inputs: BlockInput, cache: Cache, *, level: Level | None = None) -> BlockMemory:
         """What the block attends to at ``level``, user tokens already taken in (guidance asks at several levels)."""
         level = self.level if level is None else level

@@ -8,6 +8,7 @@ as FlexAttention's ``mask_mod``.
 from __future__ import annotations
 
 from enum import Enum, IntEnum
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -54,24 +55,40 @@ def user_visible(layout: Layout, stream: Stream, q_block: Tensor, k_index: Tenso
     return (k_index < end) & (k_index >= end - layout.visible_span(stream))
 
 
+@lru_cache(maxsize=32)
 def avatar_mask(
-    layout: Layout, role: Role, part_N: Tensor, block_N: Tensor, *, num_queries: int | None = None
+    layout: Layout,
+    role: Role,
+    *,
+    num_blocks: int,
+    tokens_per_block: int,
+    history: bool,
+    all_ask: bool,
+    device: torch.device,
 ) -> Tensor | BlockMask | None:
-    """Self-attention mask of a window: dense (queries, N), compiled on CUDA, or None where all is visible.
+    """Self-attention mask of a window: dense (queries, keys), compiled on CUDA, or None where all is visible. Made once
+    for windows of one shape: compiling it for every step of a training run would cost more than using it.
 
-    num_queries  only the last so many tokens ask; ``None``: all
+    history  the keys begin with as many clean tokens; with ``all_ask`` the queries do so too, else only noisy ones ask
     """
-    first = 0 if num_queries is None else len(part_N) - num_queries
-    if role is Role.BIDIRECTIONAL and bool((part_N == Part.CURRENT).all()):
+    if role is Role.BIDIRECTIONAL and not history:
         return None
-    if part_N.is_cuda:
+    with torch.inference_mode(False):  # a mask first asked for by an evaluation serves the training after it
+        block_N = torch.arange(num_blocks, device=device).repeat_interleave(tokens_per_block)
+        size, part_N = len(block_N), torch.full_like(block_N, Part.CURRENT)
+        if history:
+            block_N, part_N = torch.cat([block_N, block_N]), torch.cat([torch.full_like(part_N, Part.HISTORY), part_N])
+        first = 0 if all_ask else len(part_N) - size
+        if device.type != "cuda":
+            return avatar_visible(
+                layout, role, part_N[first:, None], block_N[first:, None], part_N[None], block_N[None]
+            )
 
         def mask_mod(_b: Tensor, _h: Tensor, q: Tensor, k: Tensor) -> Tensor:
             return avatar_visible(layout, role, part_N[q + first], block_N[q + first], part_N[k], block_N[k])
 
-        size = len(part_N)
-        return create_block_mask(mask_mod, B=None, H=None, Q_LEN=size - first, KV_LEN=size, device=part_N.device)
-    return avatar_visible(layout, role, part_N[first:, None], block_N[first:, None], part_N[None], block_N[None])
+        asked, keys = len(part_N) - first, len(part_N)
+        return create_block_mask(mask_mod, B=None, H=None, Q_LEN=asked, KV_LEN=keys, device=device)
 
 
 def user_mask(layout: Layout, stream: Stream, on_BS: Tensor, present_BT: Tensor) -> Tensor:

@@ -6,25 +6,24 @@ from the student's own cached rollout (Self Forcing, Huang et al. 2025, arXiv:25
 on clean estimates; for audio that is the expected embedding. It lies between entries of the codebook, where the
 likelihood of both scores favours the nearest entry, so the audio term is best kept small (experiments/LOG.md).
 
-A rollout without gradients followed by one masked forward of its recorded last steps gives the same gradient as
-back-propagating through the loop, whose cache is detached anyway; that the two agree is a tested identity.
+The rollout runs without gradients; then its recorded last steps run again with them, either all at once in one masked
+forward, where the clean history carries gradients too, or block after block on a constant cache (``rollout/replay``),
+which is the gradient of the loop and takes the memory of one block. Both say what the rollout said, a tested identity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from avatar_lab.avatar_model import AvatarModel
-from avatar_lab.context import Context
 from avatar_lab.diffusion.flow import expand, mix, velocity_error
 from avatar_lab.diffusion.levels import block_levels
 from avatar_lab.diffusion.sampler import Sampler
-from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates, condition
@@ -32,7 +31,8 @@ from avatar_lab.objective.joint_flow import gaussian_like
 from avatar_lab.objective.liveliness import liveliness
 from avatar_lab.objective.losses import Losses, masked_mean
 from avatar_lab.objective.own_rollout import own_rollout
-from avatar_lab.rollout.offline import slice_context
+from avatar_lab.objective.rollouts import Rollouts
+from avatar_lab.rollout.replay import replay
 from avatar_lab.rollout.rollout import observed_audio
 from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels, TensorRecord, join
 
@@ -48,56 +48,42 @@ def dmd_gradient(fake: Tensor, real: Tensor, clean: Tensor, generated: Tensor) -
     return gradient * expand(generated, clean)
 
 
-def dmd_loss(clean: Tensor, gradient: Tensor, generated: Tensor) -> Tensor:
-    """Per-sample loss whose derivative with respect to ``clean`` is ``gradient``, averaged over generated values."""
-    target = (clean - gradient).detach()
-    return 0.5 * masked_mean((clean - target).square(), generated)
+def dmd_loss(clean: Tensor, gradient: Tensor, generated: Tensor, *, tokens: slice = slice(None)) -> Tensor:
+    """Per-sample loss whose derivative with respect to ``clean`` is ``gradient``, averaged over generated values.
+
+    tokens  those that ``clean`` holds, if it is a part of a window; losses of parts add up to that of the window
+    """
+    part = generated[:, tokens]
+    target = (clean - gradient[:, tokens]).detach()
+    share_B = part.sum(1) / generated.sum(1).clamp(min=1) if part.shape != generated.shape else 1.0
+    return 0.5 * share_B * masked_mean((clean - target).square(), part)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollouts(TensorRecord):
-    """What the student generated in a window, and how to generate it again under gradients."""
+class Pull:
+    """The gradient on a window's clean states, and its size for the log."""
 
-    context: Context
-    history: AVState
-    """Finished blocks: embedded tokens and predicted latents."""
-    soft: AVState
-    """The student's estimates before snapping."""
-    probabilities_BAKV: Tensor
+    gradient: AVState
+    logs: dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noised(TensorRecord):
+    """A sample at the levels where scores are compared, its planned audio held clean; and the same with all of it
+    noisy, for a score that is not given the plan."""
+
     noisy: AVState
     levels: NoiseLevels
-    audio_generated_BA: Tensor
-    video_generated_BF: Tensor
-    alive: dict[str, Tensor]
-    """How much they move and sound (``liveliness``)."""
-
-    def last_blocks(self, num_blocks: int, layout: Layout) -> Rollouts:
-        """The last blocks as a window of their own, which knows nothing of what was before, as a recorded one does."""
-        total = self.context.num_blocks
-        audio = slice((total - num_blocks) * layout.audio_per_block, None)
-        video = slice((total - num_blocks) * layout.latents_per_block, None)
-
-        def cut(state: AVState) -> AVState:
-            return AVState(audio_BAD=state.audio_BAD[:, audio], video_BFHWC=state.video_BFHWC[:, video])
-
-        return replace(
-            self,
-            context=slice_context(self.context, layout, total - num_blocks, total),
-            history=cut(self.history),
-            soft=cut(self.soft),
-            probabilities_BAKV=self.probabilities_BAKV[:, audio],
-            noisy=cut(self.noisy),
-            levels=NoiseLevels(audio_BA=self.levels.audio_BA[:, audio], video_BF=self.levels.video_BF[:, video]),
-            audio_generated_BA=self.audio_generated_BA[:, audio],
-            video_generated_BF=self.video_generated_BF[:, video],
-        )
+    unheld: AVState
+    unheld_levels: NoiseLevels
 
 
 class SelfForcing:
     """Losses of student and critic.
 
     sampler    the student's steps; the exit step is drawn anew for each rollout and shared by all of its blocks
-    guidance   scale of the real score per level (``uncond + s (cond - uncond)``)
+    guidance   scale of the real score per level (``uncond + s (cond - uncond)``): towards what is heard, and seen
+    guidance_own_audio  the same towards its own script, as audio-driven avatars are guided; 1 is none
     role       how both scores see a window: causal on the student's history, or bidirectional, an ablation whose real
                score knows what comes after
     min_u      levels at which scores are compared are uniform in [min_u, 1 - min_u]
@@ -112,6 +98,7 @@ class SelfForcing:
         rates: ConditionRates,
         sampler: Sampler,
         guidance: Mapping[Level, float] | None = None,
+        guidance_own_audio: float = 1.0,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
         min_u: float = 0.02,
@@ -119,7 +106,7 @@ class SelfForcing:
         role: Role = Role.CAUSAL,
     ) -> None:
         self.silence_K, self.rates, self.sampler = silence_K, rates, sampler
-        self.guidance = guidance or {}
+        self.guidance, self.guidance_own_audio = guidance or {}, guidance_own_audio
         self.weights = {"audio": audio_weight, "video": video_weight}
         self.min_u, self.scored_blocks, self.role = min_u, scored_blocks, role
 
@@ -152,14 +139,19 @@ class SelfForcing:
                 audio_BA=window.audio_loss_BA,
                 video_BF=window.video_loss_BF,
             ),
+            whole=window.context,
+            blocks=blocks,
         )
         return made if self.scored_blocks is None else made.last_blocks(self.scored_blocks, student.layout)
 
     def critic_loss(self, critic: AvatarModel, made: Rollouts, rng: torch.Generator) -> Losses:
         """Flow objective on the student's soft samples: with the soft token distribution as target, the critic's
         expected embedding is the posterior mean of the student's own output."""
-        noisy, levels = self._noise(critic, made, made.soft, rng)
-        estimate = critic.estimate_window(noisy, levels, made.context, role=self.role, history=self._history(made))
+        noised = self._noise(critic, made, made.soft, rng)
+        levels = noised.levels
+        estimate = critic.estimate_window(
+            noised.noisy, levels, made.context, role=self.role, history=self._history(made)
+        )
         log_probabilities = estimate.logits_BAKV.log_softmax(-1)
         entropy_BA = -(made.probabilities_BAKV * log_probabilities).sum(-1).mean(-1)
         error_BF = velocity_error(estimate.clean.video_BFHWC, made.soft.video_BFHWC, levels.video_BF)
@@ -172,22 +164,61 @@ class SelfForcing:
     def student_loss(
         self, student: AvatarModel, teacher: AvatarModel, critic: AvatarModel, made: Rollouts, rng: torch.Generator
     ) -> Losses:
-        """Replay the rollout's last steps under gradients and pull them along the score difference."""
+        """Run the rollout's last steps again under gradients and pull what comes out along the score difference."""
         clean = student.estimate_window(
             made.noisy, made.levels, made.context, role=Role.CAUSAL, history=made.history
         ).clean
-        with torch.no_grad():
-            noisy, levels = self._noise(student, made, clean.detach(), rng)
-            window = partial(self._score, made=made, noisy=noisy, levels=levels)
-            fake, real = window(critic, guidance={}), window(teacher, guidance=self.guidance)
-        terms, logs = {}, {}
-        for name, x, f, r, mask in (
-            ("audio", clean.audio_BAD, fake.audio_BAD, real.audio_BAD, made.audio_generated_BA),
-            ("video", clean.video_BFHWC, fake.video_BFHWC, real.video_BFHWC, made.video_generated_BF),
-        ):
-            gradient = dmd_gradient(f, r, x.detach(), mask)
-            terms[name] = dmd_loss(x, gradient, mask)
-            logs[f"dmd/gradient_{name}"] = gradient.abs().mean()
+        pull = self._pull(student, teacher, critic, made, clean.apply(Tensor.detach), rng)
+        return self._pulled(clean, pull, made, logs=pull.logs)
+
+    def student_losses(
+        self, student: AvatarModel, teacher: AvatarModel, critic: AvatarModel, made: Rollouts, rng: torch.Generator
+    ) -> Iterator[Losses]:
+        """The same block by block on a constant cache, in the memory of one block; they add up."""
+        pull, layout = self._pull(student, teacher, critic, made, made.soft, rng), student.layout
+        first = made.whole.num_blocks - made.context.num_blocks
+        for number, again in enumerate(replay(student, made.whole, made.blocks, first=first)):
+            audio, video = (
+                slice(number * n, (number + 1) * n) for n in (layout.audio_per_block, layout.latents_per_block)
+            )
+            yield self._pulled(again.clean, pull, made, audio=audio, video=video, logs={} if number else pull.logs)
+
+    @torch.no_grad()
+    def _pull(
+        self,
+        student: AvatarModel,
+        teacher: AvatarModel,
+        critic: AvatarModel,
+        made: Rollouts,
+        clean: AVState,
+        rng: torch.Generator,
+    ) -> Pull:
+        """Where the scores want ``clean`` to go."""
+        ask = partial(self._score, made=made, noised=self._noise(student, made, clean, rng))
+        fake = ask(critic, guidance={})
+        real = ask(teacher, guidance=self.guidance, own_audio=self.guidance_own_audio)
+        audio = dmd_gradient(fake.audio_BAD, real.audio_BAD, clean.audio_BAD, made.audio_generated_BA)
+        video = dmd_gradient(fake.video_BFHWC, real.video_BFHWC, clean.video_BFHWC, made.video_generated_BF)
+        return Pull(
+            gradient=AVState(audio_BAD=audio, video_BFHWC=video),
+            logs={"dmd/gradient_audio": audio.abs().mean(), "dmd/gradient_video": video.abs().mean()},
+        )
+
+    def _pulled(
+        self,
+        clean: AVState,
+        pull: Pull,
+        made: Rollouts,
+        *,
+        audio: slice = slice(None),
+        video: slice = slice(None),
+        logs: dict[str, Tensor],
+    ) -> Losses:
+        """Losses of a window, or of those of its tokens that ``clean`` holds."""
+        terms = {
+            "audio": dmd_loss(clean.audio_BAD, pull.gradient.audio_BAD, made.audio_generated_BA, tokens=audio),
+            "video": dmd_loss(clean.video_BFHWC, pull.gradient.video_BFHWC, made.video_generated_BF, tokens=video),
+        }
         return Losses(terms=terms, weights=self.weights, logs=logs)
 
     def _score(
@@ -195,26 +226,39 @@ class SelfForcing:
         model: AvatarModel,
         *,
         made: Rollouts,
-        noisy: AVState,
-        levels: NoiseLevels,
+        noised: Noised,
         guidance: Mapping[Level, float],
+        own_audio: float = 1.0,
     ) -> AVState:
-        """Clean estimate of a score network on the student's history."""
-        return model.guided_window(
-            noisy, levels, made.context, role=self.role, history=self._history(made), guidance=guidance
-        ).clean
+        """Clean estimate of a score network on the student's history.
+
+        Guidance towards the own audio compares with the model that is given no script; it was trained on such windows
+        only where it hears its user, so elsewhere there is none.
+        """
+        ask = partial(model.guided_window, role=self.role, history=self._history(made))
+        found = ask(noised.noisy, noised.levels, made.context, guidance=guidance).clean
+        if own_audio == 1.0:
+            return found
+        given = ask(noised.noisy, noised.levels, made.context, guidance={}).clean
+        free = ask(noised.unheld, noised.unheld_levels, made.context.unscripted(), guidance={}).clean
+        hears_B = made.context.user.hears_BS.any(dim=1)
+
+        def guide(x: Tensor, difference: Tensor) -> Tensor:
+            return x + (own_audio - 1) * expand(hears_B, x) * difference
+
+        return found.combine(given.combine(free, torch.sub), guide)
 
     def _history(self, made: Rollouts) -> AVState | None:
         """What a score is told of earlier blocks; in a bidirectional one they are noisy tokens like all others."""
         return made.history if self.role is Role.CAUSAL else None
 
-    def _noise(
-        self, model: AvatarModel, made: Rollouts, clean: AVState, rng: torch.Generator
-    ) -> tuple[AVState, NoiseLevels]:
-        """Noise a sample at one level per block, shared by both modalities; observed audio stays clean."""
+    def _noise(self, model: AvatarModel, made: Rollouts, clean: AVState, rng: torch.Generator) -> Noised:
+        """Noise a sample at one level per block, shared by both modalities."""
         noise = gaussian_like(clean, rng)
         u_BS = torch.rand(made.context.user.hears_BS.shape, generator=rng).to(clean.audio_BAD.device)
         u_BS = self.min_u + (1 - 2 * self.min_u) * u_BS
         levels = block_levels(u_BS, u_BS, model.warps, model.layout)
         observed = observed_audio(model, made.context.plan, clean.audio_BAD.shape[1])
-        return observed.hold(mix(clean, noise, levels), levels)
+        unheld = mix(clean, noise, levels)
+        held, held_levels = observed.hold(unheld, levels)
+        return Noised(noisy=held, levels=held_levels, unheld=unheld, unheld_levels=levels)

@@ -31,6 +31,16 @@ class Follower:
         torch._foreach_lerp_(list(slow), list(fast), 1 - self.decay)
 
 
+Turn = tuple[str, Losses | Iterator[Losses]]
+"""A role, and the losses of its update: all at once, or in parts that add up, each of which is back-propagated before
+the next is asked for."""
+
+
+def parts_of(losses: Losses | Iterator[Losses]) -> Iterator[Losses]:
+    """The losses of a turn as parts; losses that come at once are the only one."""
+    yield from (losses,) if isinstance(losses, Losses) else losses
+
+
 class Stage(Protocol):
     """One node of the training graph."""
 
@@ -44,9 +54,10 @@ class Stage(Protocol):
     averaged: tuple[str, ...]
     """Trained roles that keep an exponential moving average, which is what evaluation and export use."""
 
-    def turns(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:
+    def turns(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[Turn]:
         """Yield ``(role, losses)`` for each update due at ``step``, lazily: the loop steps the role's optimiser before
-        it asks for the next, so that one graph is freed before another is built. All randomness comes from ``rng``.
+        it asks for the next, so that one graph is freed before another is built. An update's losses may come in parts
+        that add up, for the same reason. All randomness comes from ``rng``.
 
         A step in micro-batches takes the same turns once per micro-batch, side by side: which roles are due depends on
         ``step`` alone, and what happens before the first turn must do no harm when it happens again."""

@@ -19,9 +19,11 @@ from avatar_lab.level import Level
 from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.dmd import SelfForcing as SelfForcingLosses
-from avatar_lab.objective.losses import Losses
+from avatar_lab.stage.protocol import Turn
 from avatar_lab.stage.start import Setting, levels_in, network, started_from
 from avatar_lab.tensors import DyadBatch
+
+REPLAYS = ("window", "blocks")
 
 
 class SelfForcing:
@@ -30,6 +32,11 @@ class SelfForcing:
     init     the student's start
     teacher  real score and start of the critic: the autoregressive model, or, to see what hindsight does, the
              bidirectional teacher
+    replay   how gradients reach the student: ``window``, all blocks in one masked forward, or ``blocks``, one after the
+             other in the memory of one
+
+    Raises:
+        ValueError: ``replay`` is neither.
     """
 
     name = "self_forcing"
@@ -52,32 +59,38 @@ class SelfForcing:
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
         guidance_listen: float = 1.0,
+        guidance_own_audio: float = 1.0,
         scored_blocks: int | None = None,
+        replay: str = "window",
     ) -> None:
+        if replay not in REPLAYS:
+            raise ValueError(f"stage.replay={replay} is not one of {', '.join(REPLAYS)}")
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
         student = started_from(init, stage=self.starts_from, level=Level.LISTEN, setting=setting)
         real = started_from(teacher, stage=("autoregressive", BIDIRECTIONAL_STAGE), level=Level.LISTEN, setting=setting)
         self.roles = nn.ModuleDict({"student": student.model, "teacher": real.model, "critic": deepcopy(real.model)})
         self.card = student.descend(stage=self.name, taught_by=real)
-        self.student_every, self.critic_warmup = student_every, critic_warmup
+        self.student_every, self.critic_warmup, self.replay = student_every, critic_warmup, replay
         self.objective = SelfForcingLosses(
             silence_K=audio_codec.silence_K,
             rates=rates,
             sampler=student.card.sampler,
             guidance={Level.LISTEN: guidance_listen},
+            guidance_own_audio=guidance_own_audio,
             audio_weight=audio_weight,
             video_weight=video_weight,
             scored_blocks=scored_blocks,
             role=Role.BIDIRECTIONAL if real.card.stage == BIDIRECTIONAL_STAGE else Role.CAUSAL,
         )
 
-    def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:
+    def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[Turn]:
         """Critic, then student where due, both on one rollout."""
         student, critic = network(self.roles, "student"), network(self.roles, "critic")
         made = self.objective.generate(student, batch, rng, step=step)
         yield "critic", self.objective.critic_loss(critic, made, rng)
         if step >= self.critic_warmup and step % self.student_every == 0:
-            yield "student", self.objective.student_loss(student, network(self.roles, "teacher"), critic, made, rng)
+            losses = self.objective.student_losses if self.replay == "blocks" else self.objective.student_loss
+            yield "student", losses(student, network(self.roles, "teacher"), critic, made, rng)
 
     def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:
         """Level 2, and level 1 inside it."""

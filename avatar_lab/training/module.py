@@ -6,6 +6,7 @@ batches and is what schedules, logs, checkpoints and the data cursor go by.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,8 +15,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from avatar_lab.layout import Layout
-from avatar_lab.objective.losses import Losses
-from avatar_lab.stage.protocol import Stage
+from avatar_lab.stage.protocol import Stage, Turn, parts_of
 from avatar_lab.tensors import DyadBatch
 from avatar_lab.training import distributed
 from avatar_lab.training.ema import EMA, averaged_roles
@@ -101,7 +101,7 @@ class StageModule(LightningModule):
             seconds = batch.video_BFHWC.shape[1] / float(self.layout.latent_rate)
             self.dialogue_seconds += batch.size * seconds * distributed.world_size()
 
-    def _take_turn(self, turns: list[Iterator[tuple[str, Losses]]], batch: Any) -> bool:
+    def _take_turn(self, turns: list[Iterator[Turn]], batch: Any) -> bool:
         """Update the role that is next, by the mean over micro-batches; False where no role is left."""
         roles, shares, means = set(), [], RunningMeans()
         for turn in turns:  # one graph at a time
@@ -109,10 +109,13 @@ class StageModule(LightningModule):
             if found is None:
                 continue
             role, losses = found
-            share = losses.total / len(turns)
-            self.manual_backward(share)
-            shares.append(share.detach())
-            means.add(losses.scalars())
+            scalars: Counter[str] = Counter()
+            for part in parts_of(losses):
+                share = part.total / len(turns)
+                self.manual_backward(share)
+                shares.append(share.detach())
+                scalars.update(part.scalars())
+            means.add(dict(scalars))
             roles.add(role)
         if not roles:
             return False

@@ -12,6 +12,7 @@ from avatar_lab.level import Level
 from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.dmd import SelfForcing, dmd_gradient, dmd_loss
+from avatar_lab.objective.rollouts import Rollouts
 from tests.factory import SILENCE_K, random_batch, tiny_model
 
 
@@ -98,12 +99,12 @@ def test_only_a_bidirectional_score_knows_what_comes_after() -> None:
             silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.3), renoise=True), role=role
         )
         made = losses.generate(student, batch, torch.Generator().manual_seed(0), step=0)
-        noisy, levels = losses._noise(score, made, made.soft, torch.Generator().manual_seed(0))
-        other = noisy.video_BFHWC.clone()
+        noised = losses._noise(score, made, made.soft, torch.Generator().manual_seed(0))
+        other = noised.noisy.video_BFHWC.clone()
         other[:, -1] += 1
         before, after = (
-            losses._score(score, made=made, noisy=state, levels=levels, guidance={}).video_BFHWC[:, 0]
-            for state in (noisy, replace(noisy, video_BFHWC=other))
+            losses._score(score, made=made, noised=replace(noised, noisy=state), guidance={}).video_BFHWC[:, 0]
+            for state in (noised.noisy, replace(noised.noisy, video_BFHWC=other))
         )
         changed[role] = not torch.equal(before, after)
     assert changed == {Role.CAUSAL: False, Role.BIDIRECTIONAL: True}
@@ -126,3 +127,48 @@ def test_the_end_of_a_long_rollout_is_a_window_of_its_own() -> None:
     assert torch.equal(same.noisy.video_BFHWC, whole.noisy.video_BFHWC)
     replay = student.estimate_window(end.noisy, end.levels, end.context, role=Role.CAUSAL, history=end.history)
     assert replay.clean.video_BFHWC.shape == end.soft.video_BFHWC.shape
+
+
+@pytest.mark.parametrize("scored_blocks", [None, 2])
+def test_losses_in_parts_add_up_to_those_of_the_window(scored_blocks: int | None) -> None:
+    student, teacher, critic = (tiny_model(Level.LISTEN, seed=seed) for seed in range(3))
+    losses = SelfForcing(
+        silence_K=SILENCE_K,
+        rates=ConditionRates(),
+        sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+        scored_blocks=scored_blocks,
+    )
+    made = losses.generate(student, random_batch(num_blocks=6), torch.Generator().manual_seed(0), step=0)
+    parts = list(losses.student_losses(student, teacher, critic, made, torch.Generator().manual_seed(1)))
+    assert len(parts) == (scored_blocks or 6)
+    assert [bool(part.logs) for part in parts] == [True] + [False] * (len(parts) - 1)
+    whole = losses.student_loss(student, teacher, critic, made, torch.Generator().manual_seed(1))
+    if scored_blocks is None:  # else the window forgets what came before it, and the replay does not
+        for name, term in whole.terms.items():
+            torch.testing.assert_close(sum(part.terms[name] for part in parts), term, atol=1e-6, rtol=0)
+
+
+def test_guidance_towards_the_own_audio_moves_windows_that_hear_by_what_the_script_does() -> None:
+    student, score, batch = tiny_model(Level.LISTEN), tiny_model(Level.LISTEN, seed=1), random_batch()
+    losses = SelfForcing(
+        silence_K=SILENCE_K,
+        rates=ConditionRates(free=0.0, no_user_audio=0.0),
+        sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+    )
+    made = losses.generate(student, batch, torch.Generator().manual_seed(0), step=0)
+    noised = losses._noise(score, made, made.soft, torch.Generator().manual_seed(0))
+
+    def ask(own_audio: float, of: Rollouts = made) -> torch.Tensor:
+        return losses._score(score, made=of, noised=noised, guidance={}, own_audio=own_audio).video_BFHWC
+
+    none, one, three = ask(0.0), ask(1.0), ask(3.0)
+    free = score.estimate_window(
+        noised.unheld, noised.unheld_levels, made.context.unscripted(), role=Role.CAUSAL, history=made.history
+    ).clean.video_BFHWC
+    torch.testing.assert_close(none, free, atol=1e-12, rtol=0)
+    assert (one - none).abs().max() > 1e-3
+    torch.testing.assert_close(three, none + 3 * (one - none), atol=1e-12, rtol=0)
+
+    user = made.context.user
+    deaf = replace(made, context=replace(made.context, user=replace(user, hears_BS=user.hears_BS & False)))
+    assert torch.equal(ask(3.0, deaf), ask(1.0, deaf))

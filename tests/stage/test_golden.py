@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from avatar_lab.stage.protocol import Stage
+from avatar_lab.stage.protocol import Stage, parts_of
 from tests.training.stages import STAGES, RandomDyads
 
 GOLDEN = Path(__file__).parent / "golden.json"
@@ -28,15 +28,18 @@ def losses(stage: Stage) -> dict[str, list[float]]:
     for step in range(NUM_STEPS):
         rng = torch.Generator().manual_seed(step)
         for role, found in stage.turns(next(batches), step, rng):
-            parameters = [p for p in stage.roles[role].parameters() if p.requires_grad]
-            gradients = torch.autograd.grad(found.total, parameters, allow_unused=True)
+            total = 0.0
+            for part in parts_of(found):
+                part.total.backward()
+                total += float(part.total.detach())
             with torch.no_grad():
-                for parameter, gradient in zip(parameters, gradients, strict=True):
-                    if gradient is not None:
-                        parameter -= 0.002 * gradient
+                for parameter in stage.roles[role].parameters():
+                    if parameter.grad is not None:
+                        parameter -= 0.002 * parameter.grad
+            stage.roles.zero_grad(set_to_none=True)
             for follower in stage.followers:
                 follower.move(stage.roles)
-            values.setdefault(role, []).append(float(found.total.detach()))
+            values.setdefault(role, []).append(total)
     return values
 
 

@@ -1,0 +1,130 @@
+"""Replay under gradients: those of the loop itself, in the memory of one block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+
+from avatar_lab.avatar_model import AvatarModel
+from avatar_lab.context import Context, block_inputs
+from avatar_lab.diffusion.sampler import Estimate, Sampler
+from avatar_lab.level import Level
+from avatar_lab.rollout.replay import replay
+from avatar_lab.rollout.rollout import BlockOutput, rollout
+from tests.factory import context_of, random_batch, tiny_model
+
+
+def rolled_out(model: AvatarModel, *, num_blocks: int = 6) -> tuple[Context, list[BlockOutput]]:
+    batch = random_batch(num_blocks=num_blocks)
+    context = context_of(batch, hears=model.level.listens, sees=model.level.sees)
+    blocks = rollout(
+        model,
+        block_inputs(context, model.layout),
+        context.anchor,
+        sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+        seed=0,
+        conversation_B=batch.sample_B,
+    )
+    return context, list(blocks)
+
+
+def a_loss(estimate: Estimate, number: int) -> Tensor:
+    """Something that depends on the block, so that blocks in a wrong order would show."""
+    clean = estimate.clean
+    return (number + 1) * (clean.audio_BAD.square().mean() + clean.video_BFHWC.sin().mean()) + estimate.logits_BAKV[
+        0, 0, 0, 0
+    ]
+
+
+def through_the_loop(
+    model: AvatarModel, context: Context, blocks: list[BlockOutput], *, first: int
+) -> dict[str, Tensor]:
+    """Gradients of the plain loop, everything in one graph: only what the cache remembers is constant."""
+    cache = model.net.start(context.anchor)
+    cache.anchor = model.net.project_anchor(context.anchor)
+    total = torch.zeros((), dtype=torch.float64)
+    for number, (inputs, block) in enumerate(zip(block_inputs(context, model.layout), blocks, strict=True)):
+        memory = model.net.begin_block(inputs, cache)
+        if number >= first:
+            again = model.estimate_block(block.denoised.noisy, block.denoised.levels, memory)
+            total = total + a_loss(again, number)
+        with torch.no_grad():
+            cache.keys, cache.values = [k.clone() for k in cache.keys], [v.clone() for v in cache.values]
+            model.net.write_block(block.clean, memory, cache)
+    total.backward()
+    return taken_gradients(model)
+
+
+def taken_gradients(model: AvatarModel) -> dict[str, Tensor]:
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return found
+
+
+@pytest.mark.parametrize("first", [0, 4])
+@pytest.mark.parametrize("level", Level)
+def test_gradients_are_those_of_the_loop(level: Level, first: int) -> None:
+    model = tiny_model(level)
+    context, blocks = rolled_out(model)
+    expected = through_the_loop(model, context, blocks, first=first)
+    for number, again in enumerate(replay(model, context, blocks, first=first), start=first):
+        torch.testing.assert_close(again.clean.video_BFHWC, blocks[number].denoised.estimate.clean.video_BFHWC)
+        a_loss(again, number).backward()
+    found = taken_gradients(model)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).abs().max() <= 1e-9 * (1 + gradient.abs().max()), name
+    for part in ("conditions.voice", "listen_features", "see_features")[: int(level)]:
+        assert any(part in name and gradient.abs().max() > 0 for name, gradient in found.items()), part
+
+
+@contextmanager
+def bytes_kept_for_backward(peak: list[int]) -> Iterator[None]:
+    """The most that graphs kept at any time between two backward passes, in bytes of storage seen once each."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        peak[0] = max(peak[0], sum(kept.values()))
+        return tensor
+
+    def give(tensor: Tensor) -> Tensor:
+        kept.pop(tensor.untyped_storage().data_ptr(), None)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, give):
+        yield
+
+
+def test_memory_is_that_of_one_block() -> None:
+    """Whatever the length of the rollout, once the ring of the cache is full."""
+    model, most = tiny_model(), {}
+    for num_blocks in (6, 12):
+        context, blocks = rolled_out(model, num_blocks=num_blocks)
+        peak = [0]
+        with bytes_kept_for_backward(peak):
+            for number, again in enumerate(replay(model, context, blocks)):
+                a_loss(again, number).backward()
+                del again
+        most[num_blocks] = peak[0]
+        model.zero_grad(set_to_none=True)
+    assert most[12] <= 1.1 * most[6]
+    context, blocks = rolled_out(model, num_blocks=12)
+    whole = [0]
+    with bytes_kept_for_backward(whole):
+        torch.stack(
+            [a_loss(again, number) for number, again in enumerate(replay_without_freeing(model, context, blocks))]
+        ).sum()
+    assert whole[0] > 5 * most[12]
+
+
+def replay_without_freeing(model: AvatarModel, context: Context, blocks: list[BlockOutput]) -> Iterator[Estimate]:
+    cache = model.net.start(context.anchor)
+    for inputs, block in zip(block_inputs(context, model.layout), blocks, strict=True):
+        memory = model.net.begin_block(inputs, cache)
+        yield model.estimate_block(block.denoised.noisy, block.denoised.levels, memory)
+        model.net.write_block(block.clean, memory, cache)
