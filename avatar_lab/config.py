@@ -48,6 +48,18 @@ def known_keys(node: DictConfig, schema: type, title: str) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def check_keys(plain: Mapping[str, Any], schema: type, title: str) -> None:
+    """Refuse keys that ``schema`` has no field for.
+
+    Raises:
+        ValueError: a key is unknown.
+    """
+    names = [column.name for column in fields(schema)]
+    for key in plain:
+        if key not in names:
+            raise ValueError(f"{title} has no key {key!r}{nearest(str(key), names)}; it has {names}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training run, resolved. Groups are plain dicts until ``construct.build`` makes objects of them."""
@@ -69,6 +81,8 @@ class RunConfig:
     """What writes sample media now and then, if anything."""
     gate: dict[str, Any] | None = None
     """What the checkpoint must reach before the next stage may start (``gate.GateConfig``), if anything."""
+    judge: dict[str, Any] | None = None
+    """What the best step is chosen by (``judge.JudgeConfig``), if not the last one."""
     dry_run: bool = False
 
     @classmethod

@@ -12,24 +12,20 @@ What was measured lies in ``<out>/gate`` and is not measured again; the verdicts
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avatar_lab.config import RunConfig, compose_more, known_keys
-from avatar_lab.construct import nearest
-from avatar_lab.evaluate import measure_agents
-from avatar_lab.evaluate_config import EvaluateConfig
+from avatar_lab.config import RunConfig, check_keys
 from avatar_lab.evaluation.estimates import estimate_metric
 from avatar_lab.evaluation.gates import Gate
-from avatar_lab.evaluation.rows import samples_df
 from avatar_lab.evaluation.summary import write_json
+from avatar_lab.validation import validate
 
 log = logging.getLogger(__name__)
 
 GATE_EXIT_CODE = 4
 """Of ``avatar-lab train`` when its checkpoint does not pass: a graph of stages stops there."""
-_DEFAULTS = {"split": "val", "films": 0, "latency_seconds": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +45,11 @@ class GateConfig:
         Raises:
             ValueError: a key is unknown or missing, or a bar asks for what cannot be.
         """
-        _check_keys(plain, cls, "a gate")
+        check_keys(plain, cls, "a gate")
         if not plain.get("bars") or "artefact" not in plain:
             raise ValueError("a gate needs artefact, the checkpoint that it judges, and bars, what it must reach")
         for bar in plain["bars"]:
-            _check_keys(bar, Gate, "a bar")
+            check_keys(bar, Gate, "a bar")
         return cls(**plain | {"bars": [Gate(**bar) for bar in plain["bars"]]})
 
 
@@ -71,15 +67,13 @@ def passes(config: RunConfig) -> bool:
     if not checkpoint.is_file():
         there = sorted(path.stem for path in out.glob("*.safetensors"))
         raise ValueError(f"gate.artefact={gate.artefact} is not among the artefacts of this run: {there}")
-    node = compose_more("evaluate", [f"root={config.root}", f"shards={config.data['root']}"])
-    plain = known_keys(node, EvaluateConfig, "an evaluation") | _DEFAULTS | gate.evaluate
-    evaluation = EvaluateConfig.of(
-        plain
-        | {"out": str(out / "gate"), "agents": references, "compare": {gate.artefact: str(checkpoint)}}
-        | {"layout": config.layout, "codec": config.codec, "seed": config.seed}
+    samples = validate(
+        config,
+        checkpoints={gate.artefact: checkpoint},
+        references=references,
+        evaluate=gate.evaluate,
+        out=out / "gate",
     )
-    measure_agents(evaluation)
-    samples = samples_df(out / "gate" / "rows")
     cells = {
         (agent, bar.metric): estimate_metric(samples, agent=agent, metric=bar.metric, seed=config.seed)
         for bar in gate.bars
@@ -91,10 +85,3 @@ def passes(config: RunConfig) -> bool:
         mark = {True: "passed", False: "failed", None: "failed"}[verdict.passed]
         log.info("gate %s: %s %s is %s (%s)", mark, verdict.agent, verdict.metric, verdict.observed, verdict.rule)
     return all(verdict.passed for verdict in verdicts)
-
-
-def _check_keys(plain: dict[str, Any], schema: type, title: str) -> None:
-    names = [column.name for column in fields(schema)]
-    for key in plain:
-        if key not in names:
-            raise ValueError(f"{title} has no key {key!r}{nearest(str(key), names)}; it has {names}")

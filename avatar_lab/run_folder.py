@@ -23,11 +23,14 @@ from avatar_lab.training.metrics_log import read_rows
 
 log = logging.getLogger(__name__)
 
-FREE_TO_CHANGE = ("training", "cluster", "samples", "gate", "resume", "out", "root", "dry_run")
+FREE_TO_CHANGE = ("training", "cluster", "samples", "gate", "judge", "resume", "out", "root", "dry_run")
 """Config keys that may differ when a run goes on; a change of any other makes it a different run."""
 
 
-PRODUCTS = ("checkpoints", "metrics.jsonl", "samples", "done.json", "gate", "gate.json", "config.yaml", "starts.jsonl")
+PRODUCTS = (
+    *("checkpoints", "metrics.jsonl", "samples", "done.json", "gate", "gate.json", "judged", "judged.jsonl"),
+    *("config.yaml", "starts.jsonl"),
+)
 """What a run writes besides its artefacts."""
 
 NOT_SAID = "unknown"

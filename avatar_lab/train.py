@@ -83,6 +83,11 @@ def run(config: RunConfig) -> int:
         from avatar_lab.gate import GateConfig  # here, since it brings along the whole evaluation
 
         GateConfig.from_plain(config.gate)  # a gate that cannot be is said now, not after the training
+    judge = None
+    if config.judge is not None:
+        from avatar_lab.judge import Judge  # likewise
+
+        judge = Judge(config)
     stage, data = build_stage(config, shared), build_data(config, shared)
     fit, machine = build(config.training), build(config.cluster["machine"])
     samples = None if config.samples is None else build(chosen("samples", config.samples), **shared)
@@ -100,12 +105,14 @@ def run(config: RunConfig) -> int:
         machine=machine,
         resume=config.resume,
         samples=samples,
+        judge=judge,
         config=vars(config),
     )
     if result.exit_code:
         return result.exit_code
     if distributed.rank() == 0:
-        finish(out, stage.export(result.roles), steps=result.steps_done)
+        artefacts: Mapping[str, Any] = stage.export(result.roles)
+        finish(out, artefacts if judge is None else judge.choose(artefacts), steps=result.steps_done)
         if config.gate is not None:
             from avatar_lab.gate import GATE_EXIT_CODE, passes
 

@@ -19,7 +19,7 @@ FLOORS = (
         *("figure_style", "page_style", "precision", "allocator", "weight_file", "construct", "lifetime"),
     },
     {"codec", "data", "world", "events", "perception", "model", "diffusion"},
-    {"avatar_model", "checkpoint", "rollout"},
+    {"avatar_model", "checkpoint", "shipped", "rollout"},
     {"objective"},
     {"stage", "evaluation"},
     {"training"},
@@ -37,7 +37,7 @@ FLOORS = (
             "runs",
             "doctor",
         ),
-        *("dry_run", "run_folder", "run_table", "inspect_sample", "gate"),
+        *("dry_run", "run_folder", "run_table", "inspect_sample", "gate", "judge", "validation", "model_card"),
     },
 )
 """Packages and modules of ``avatar_lab`` from the ground up; a floor imports its own and lower ones. The packages of

@@ -15,7 +15,7 @@ from avatar_lab.training.checkpointing import CheckpointStore
 from avatar_lab.training.interrupts import EXIT_CODES, Interrupts
 from avatar_lab.training.metrics_log import MetricsLog
 from avatar_lab.training.module import StageModule
-from avatar_lab.training.protocol import MetricSink, SampleWriter
+from avatar_lab.training.protocol import MetricSink, SampleWriter, StepJudge
 
 log = logging.getLogger(__name__)
 
@@ -157,3 +157,19 @@ class Samples(Callback):
         self.writer.write(artefacts=module.stage.export(module.averaged_roles()), folder=folder)
         log.info("wrote samples to %s", folder)
         self._last = time.monotonic()
+
+
+class Judging(Callback):
+    """Every ``judge.every_steps`` steps and at the end: how good is what the stage would export now?"""
+
+    def __init__(self, judge: StepJudge) -> None:
+        self.judge = judge
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        module = stage_module(pl_module)
+        due = module.train_step % self.judge.every_steps == 0 or module.train_step == module.total_steps
+        if due and distributed.rank() == 0:
+            artefacts = module.stage.export(module.averaged_roles())
+            self.judge.judge(step=module.train_step, artefacts=artefacts)

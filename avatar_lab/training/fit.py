@@ -19,7 +19,7 @@ from avatar_lab.layout import Layout
 from avatar_lab.precision import fast_bfloat16
 from avatar_lab.stage.protocol import Stage
 from avatar_lab.training import distributed
-from avatar_lab.training.callbacks import Checkpoints, Clock, Resume, Samples, WriteMetrics
+from avatar_lab.training.callbacks import Checkpoints, Clock, Judging, Resume, Samples, WriteMetrics
 from avatar_lab.training.checkpointing import CheckpointStore
 from avatar_lab.training.datamodule import StageData
 from avatar_lab.training.guard import NonFiniteGuard
@@ -28,7 +28,7 @@ from avatar_lab.training.metrics_log import MetricsLog
 from avatar_lab.training.module import StageModule
 from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.progress import ShowProgress
-from avatar_lab.training.protocol import BatchSource, MetricSink, SampleWriter
+from avatar_lab.training.protocol import BatchSource, MetricSink, SampleWriter, StepJudge
 from avatar_lab.training.replicas import Replicas
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
@@ -76,10 +76,11 @@ class FitResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """The training loop. ``steps`` counts batches, whatever the number of roles that take turns on each.
+    """The training loop. ``steps`` counts batches, whatever the number of roles that take turns on each; without any,
+    a stage exports what it starts as.
 
     Raises:
-        ValueError: ``accumulate`` is below 1.
+        ValueError: ``accumulate`` is below 1, or ``steps`` below 0.
     """
 
     steps: int
@@ -101,6 +102,8 @@ class Fit:
     def __post_init__(self) -> None:
         if self.accumulate < 1:
             raise ValueError(f"training.accumulate {self.accumulate} must be at least 1, the batch as a whole")
+        if self.steps < 0:
+            raise ValueError(f"training.steps {self.steps} must be 0 or more")
 
     def run(
         self,
@@ -113,6 +116,7 @@ class Fit:
         machine: Machine,
         resume: bool = True,
         samples: SampleWriter | None = None,
+        judge: StepJudge | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> FitResult:
         """Train ``stage`` until all steps are done or a signal asks to stop, from the latest checkpoint in ``out`` on.
@@ -142,9 +146,11 @@ class Fit:
         sinks = list(self.sinks.values()) if distributed.rank() == 0 else []
         for sink in sinks:
             sink.start(folder=out, config=dict(config or {}))
-        trainer = _trainer(machine, self._callbacks(out, interrupts, sinks, samples, resume), out)
-        with interrupts:
-            trainer.fit(module, datamodule=source)
+        judging = [] if judge is None else [Judging(judge)]
+        trainer = _trainer(machine, [*self._callbacks(out, interrupts, sinks, samples, resume), *judging], out)
+        if self.steps:
+            with interrupts:
+                trainer.fit(module, datamodule=source)
         module.frozen.check()
         for sink in sinks:
             sink.finish()

@@ -23,6 +23,14 @@ class SampleWriter(Protocol):
         ...
 
 
+class StepJudge(Protocol):
+    """Measures what the stage would export, to say in the end which step was the best."""
+
+    every_steps: int
+
+    def judge(self, *, step: int, artefacts: Mapping[str, Any]) -> None: ...
+
+
 class MetricSink(Protocol):
     """Receives every row that is written to ``metrics.jsonl``, the source of truth."""
 

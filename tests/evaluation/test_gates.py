@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from avatar_lab import gate as gate_module
+from avatar_lab import validation
 from avatar_lab.config import RunConfig, load
 from avatar_lab.evaluate_config import EvaluateConfig
 from avatar_lab.evaluation.agents import AGENTS
@@ -110,7 +110,7 @@ def test_a_stage_is_judged_beside_its_references(tmp_path: Path, monkeypatch: py
             progress=lambda agent, done, total: None,
         )
 
-    monkeypatch.setattr(gate_module, "measure_agents", measure)
+    monkeypatch.setattr(validation, "measure_agents", measure)
     with pytest.raises(ValueError, match=r"gate\.artefact=level2 is not among"):
         passes(_run(tmp_path, at_least=0.5))
     (tmp_path / "level2.safetensors").write_bytes(b"")

@@ -61,6 +61,28 @@ def test_sinks_get_every_row_and_samples_come_at_the_end(tmp_path: Path) -> None
     assert list(film.artefacts[0]) == ["student"]
 
 
+class Jury:
+    every_steps = 2
+
+    def __init__(self) -> None:
+        self.judged: list[tuple[int, list[str]]] = []
+
+    def judge(self, *, step: int, artefacts: Mapping[str, Any]) -> None:
+        self.judged.append((step, list(artefacts)))
+        torch.randn(5)
+
+
+def test_steps_are_judged_now_and_then_and_at_the_end_and_training_does_not_notice(tmp_path: Path) -> None:
+    jury, adamw = Jury(), AdamW(lr=1e-2)
+    fit = Fit(steps=5, optimizers={"student": adamw, "critic": adamw}, log_every_steps=1)
+    run = {"data": toy_data(), "layout": Layout(), "seed": 0, "machine": MACHINE}
+    judged = fit.run(stage=ToyStage(), out=tmp_path / "a", judge=jury, **run)
+    alone = fit.run(stage=ToyStage(), out=tmp_path / "b", **run)
+    assert jury.judged == [(2, ["student"]), (4, ["student"]), (5, ["student"])]
+    for own, other in zip(judged.roles.parameters(), alone.roles.parameters(), strict=True):
+        assert torch.equal(own, other)
+
+
 def test_dialogue_hours_count_what_was_seen(tmp_path: Path) -> None:
     fit = Fit(steps=3, optimizers={"teacher": AdamW(lr=1e-3)}, log_every_steps=1)
     stage = STAGES["teacher"](tmp_path)
