@@ -47,7 +47,7 @@ class Card:
     window_blocks: int
     """Blocks of its training windows."""
     lineage: tuple[str, ...] = ()
-    """``stage:sha256`` of every ancestor's weights, oldest first."""
+    """``stage:sha256`` of the weights of every ancestor, and of every model that taught one, oldest first."""
     metrics: dict[str, float] = field(default_factory=dict)
     commit: str = "unknown"
     data_licence: str = "unknown"
@@ -79,8 +79,14 @@ class Checkpoint:
     def layout(self) -> Layout:
         return self.model.layout
 
-    def save(self, path: Path) -> None:
-        """Write to ``path`` by way of a temporary file."""
+    @property
+    def signature(self) -> str:
+        """Stage and digest of the weights, as lineages name it."""
+        return f"{self.card.stage}:{weights_sha256(self.model)[:16]}"
+
+    def save(self, path: Path, *, half: bool = False) -> None:
+        """Write to ``path`` by way of a temporary file; ``half`` stores parameters in float16, for shipping. They are
+        computed with in float32 either way; tables and warps keep their precision."""
         net = self.model.net
         header = {
             "format": FORMAT,
@@ -92,7 +98,10 @@ class Checkpoint:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
-        save_file(weights(self.model), temporary, metadata={"avatar_lab": json.dumps(header)})
+        stored = weights(self.model)
+        if half:
+            stored |= {name: stored[name].half() for name, _ in self.model.named_parameters() if name in stored}
+        save_file(stored, temporary, metadata={"avatar_lab": json.dumps(header)})
         temporary.replace(path)
 
     def descend(self, *, taught_by: Checkpoint | None = None, **changes: Any) -> Card:
@@ -100,8 +109,10 @@ class Checkpoint:
 
         taught_by  another model that it learns from; the terms of its data hold as well
         """
-        ancestor = f"{self.card.stage}:{weights_sha256(self.model)[:16]}"
-        card = replace(self.card, lineage=(*self.card.lineage, ancestor), metrics={}, **changes)
+        lineage = (*self.card.lineage, self.signature)
+        if taught_by is not None and taught_by.signature not in lineage:
+            lineage = (*lineage, taught_by.signature)
+        card = replace(self.card, lineage=lineage, metrics={}, **changes)
         if taught_by is None:
             return card
         return card.under([taught_by.card.data_licence], non_commercial=taught_by.card.non_commercial)

@@ -22,6 +22,7 @@ from avatar_lab.stage.initialise import Initialise
 from avatar_lab.stage.long_tune import LongTune
 from avatar_lab.stage.preference import Preference
 from avatar_lab.stage.see import See
+from avatar_lab.stage.see_teacher import SeeTeacher
 from avatar_lab.stage.self_forcing import SelfForcing
 from avatar_lab.stage.start import ModelSize, Setting, fresh
 from avatar_lab.stage.teacher import Teacher
@@ -122,6 +123,8 @@ STAGES: dict[str, Callable[[Path], Any]] = {
         student_every=2,
         critic_warmup=2,
         scored_blocks=2,
+        replay="blocks",
+        guidance_own_audio=2.0,
         rates=RATES,
     ),
     "preference": lambda folder: seeded(
@@ -131,11 +134,13 @@ STAGES: dict[str, Callable[[Path], Any]] = {
         beta_video=1.0,
         rates=RATES,
     ),
+    "see_teacher": lambda folder: seeded(
+        SeeTeacher, init=artefact(folder, "autoregressive", Level.LISTEN), rates=RATES
+    ),
     "see": lambda folder: seeded(
         See,
         init=artefact(folder, "self_forcing", Level.LISTEN),
-        teacher=artefact(folder, "autoregressive", Level.LISTEN),
-        flow_steps=4,
+        teacher=artefact(folder, "see_teacher", Level.SEE),
         student_every=2,
         rates=RATES,
     ),
