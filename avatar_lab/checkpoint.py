@@ -102,6 +102,7 @@ class Checkpoint:
         if half:
             stored |= {name: stored[name].half() for name, _ in self.model.named_parameters() if name in stored}
         save_file(stored, temporary, metadata={"avatar_lab": json.dumps(header)})
+        temporary.chmod(0o644)  # safetensors writes for the owner only, and groups share their runs
         temporary.replace(path)
 
     def descend(self, *, taught_by: Checkpoint | None = None, **changes: Any) -> Card:
@@ -258,10 +259,27 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, Any], dict[str
 def at_level(model: AvatarModel, level: Level) -> AvatarModel:
     """The model of a lower (or its own) level inside ``model``, with weights of its own; or of a higher level, the new
     branches fresh and their gates closed, so that it starts as exactly what it came from."""
+    return _rebuilt(model, level=level, layout=model.layout)
+
+
+def with_blocks_of(model: AvatarModel, layout: Layout) -> AvatarModel:
+    """The same weights in blocks of another length, as something to train on from.
+
+    Raises:
+        ValueError: ``layout`` differs in more than the length of blocks and how many of them are remembered.
+    """
+    own = model.layout
+    if replace(own, block_seconds=layout.block_seconds, history_blocks=layout.history_blocks) != layout:
+        raise ValueError(f"only block_seconds and history_blocks may differ between {own} and {layout}")
+    return _rebuilt(model, level=model.level, layout=layout)
+
+
+def _rebuilt(model: AvatarModel, *, level: Level, layout: Layout) -> AvatarModel:
+    """A new model with all weights of ``model`` that it has a place for."""
     net = model.net
     with net.codebook.tables_KVD.device:
         other = build_model(
-            layout=net.layout,
+            layout=layout,
             codebook=net.codebook,
             level=level,
             sizes=net.sizes(),

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from avatar_lab.checkpoint import load_checkpoint
 from avatar_lab.codec.protocol import AudioCodec
 from avatar_lab.config import CONFIG_MODULE, known_keys, run_task
 from avatar_lab.construct import build
@@ -30,6 +29,7 @@ from avatar_lab.events.turns import find_turns
 from avatar_lab.events.vad import detect_speech
 from avatar_lab.layout import Layout
 from avatar_lab.rollout.session import Script
+from avatar_lab.shipped import open_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def run(config: StreamConfig) -> None:
     """Stream and write the film."""
     codecs = build(config.codec)
     audio_codec, video_codec = codecs["audio_codec"], codecs["video_codec"]
-    checkpoint = load_checkpoint(Path(config.checkpoint))
+    checkpoint = open_checkpoint(config.checkpoint)
     layout, spec = checkpoint.layout, video_codec.spec
     stem = Path(config.recording)
     people = [

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job on the embedded world: recordings -> shards -> teacher -> autoregressive -> few-step student, and beside it the
-# camera branch -> levels 1, 2, 3 -> report. At most 40 minutes on two CPU cores after installation.
+# The main job on the embedded world: recordings -> shards -> teacher -> autoregressive -> few-step student -> camera branch ->
+# levels 1, 2, 3 -> report. At most 40 minutes on two CPU cores after installation.
 #
 #   bash experiments/quickstart.sh [--out DIR] [--seed N] [--smoke]
 #
@@ -23,8 +23,6 @@ while [ $# -gt 0 ]; do
   esac
 done
 out=${out:-outputs/$preset}
-half=$(($(nproc) > 1 ? $(nproc) / 2 : 1)) # of the cores, for what is done side by side: two runs gain more by it than one
-trap 'for job in $(jobs -p); do kill -- "-$job"; done' EXIT # an interrupted script ends what it started; training saves first
 
 source experiments/environment.sh
 mkdir -p "$out/stamps"
@@ -60,33 +58,14 @@ step() {
   "$@"
   end=$(date +%s.%N)
   echo "$key" > "$out/stamps/$name.done"
-  python -c "print(round($end - $begin, 1))" > "$out/stamps/$name.seconds"
-  echo "== $name: finished in $(python -c "print(round($end - $begin))") s"
-}
-
-# together NAME FUNCTION FUNCTION: both at once, each on half of the cores; what follows depends on both.
-together() {
-  local first second
-  set -m # each in a process group of its own, to be ended with all that it started
-  (OMP_NUM_THREADS=$half "$2") &
-  first=$!
-  (OMP_NUM_THREADS=$half "$3") &
-  second=$!
-  set +m
-  wait "$first"
-  wait "$second"
-  previous="$previous $1"
-}
-
-# Wall seconds by step, those of two at once under the names of both.
-record_seconds() {
-  python - "$out" "$@" << 'PYTHON'
+  python - "$out/seconds.json" "$name" "$begin" "$end" << 'PYTHON'
 import json, pathlib, sys
-out, entries = pathlib.Path(sys.argv[1]), sys.argv[2:]
-def seconds(name): return float((out / "stamps" / f"{name}.seconds").read_text())
-branches = {entry: [sum(map(seconds, branch.split("+"))) for branch in entry.split("|")] for entry in entries}
-(out / "seconds.json").write_text(json.dumps({name: round(max(each), 1) for name, each in branches.items()}, indent=1))
+path, name, begin, end = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
+seconds = json.loads(path.read_text()) if path.exists() else {}
+seconds[name] = round(end - begin, 1)
+path.write_text(json.dumps(seconds, indent=1))
 PYTHON
+  echo "== $name: finished in $(python -c "print(round($end - $begin))") s"
 }
 
 train() {
@@ -97,26 +76,13 @@ step render recordings avatar-lab render --out "$out/recordings" --dialogues "$d
 step prepare shards avatar-lab prepare --config configs/data_prep/world.yaml \
   "source.root=$out/recordings" "out=$out/shards" splits.train=1.0 splits.val=0.0 splits.test=0.0
 train teacher
-
-references() { # what needs no level yet is measured while they are trained
-  step references evaluation avatar-lab evaluate "root=$out" "seed=$seed" "checkpoints=$out/teacher" runs=null \
-    "agents=[teacher,oracle,delayed_oracle,yoked,frozen]" "workers=$half" "${evaluation[@]}" latency_seconds=0
-}
-speak() { train autoregressive; }
-hear() {
-  train initialise
-  train self_forcing
-}
-see() { train see_teacher; }
-
-together speak speak references
-together perceive hear see
+train autoregressive
+train initialise
+train self_forcing
+train see_teacher
 train see
 step export checkpoints avatar-lab export "$out/teacher" "$out/self_forcing" "$out/see" --to "$out/checkpoints"
-steps=(render prepare teacher "autoregressive|references" "initialise+self_forcing|see_teacher" see export)
-record_seconds "${steps[@]}"
-step evaluate report avatar-lab evaluate "root=$out" "seed=$seed" "step_seconds=$out/seconds.json" "${evaluation[@]}"
-record_seconds "${steps[@]}" evaluate
+step evaluate evaluation avatar-lab evaluate "root=$out" "seed=$seed" "step_seconds=$out/seconds.json" "${evaluation[@]}"
 
 minutes=$(python -c "import json; print(round(sum(json.load(open('$out/seconds.json')).values()) / 60, 1))")
 echo "== report: $out/report/index.html ($minutes minutes in all)"

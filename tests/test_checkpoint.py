@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from avatar_lab.checkpoint import Card, Checkpoint, at_level, load_checkpoint, weights_sha256
+from avatar_lab.checkpoint import Card, Checkpoint, at_level, load_checkpoint, weights_sha256, with_blocks_of
 from avatar_lab.context import block_inputs
 from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.level import Level
@@ -111,3 +111,23 @@ assert len(blocks) == 6 and torch.isfinite(blocks[-1].clean.video_BFHWC).all()
 def test_an_exported_checkpoint_runs_without_lightning_and_hydra(tmp_path: Path) -> None:
     root = Path(__file__).parents[1]
     subprocess.run([sys.executable, "-c", PROGRAM, str(saved(tmp_path))], cwd=root, check=True, timeout=120)
+
+
+def test_blocks_of_another_length_keep_all_weights(tmp_path: Path) -> None:
+    model = tiny_model(Level.SEE)
+    longer = replace(LAYOUT, block_seconds=2 * LAYOUT.block_seconds, history_blocks=2)
+    other = with_blocks_of(model, longer)
+    assert other.layout == longer
+    assert weights_sha256(other) == weights_sha256(model)
+    context = context_of(random_batch(layout=longer, num_blocks=3), longer)
+    blocks = rollout(
+        other,
+        block_inputs(context, longer),
+        context.anchor,
+        sampler=CARD.sampler,
+        seed=0,
+        conversation_B=torch.arange(2),
+    )
+    assert [block.tokens_BAK.shape[1] for block in blocks] == [longer.audio_per_block] * 3
+    with pytest.raises(ValueError, match="only block_seconds and history_blocks may differ"):
+        with_blocks_of(model, replace(LAYOUT, script_lookahead=2))

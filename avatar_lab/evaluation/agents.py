@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, load_checkpoint
+from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE
 from avatar_lab.level import Level
+from avatar_lab.shipped import find_checkpoint, open_checkpoint
 
 _ENDING = ".safetensors"
 SCRIPTED = "scripted"
@@ -162,7 +163,7 @@ def cast(compare: Mapping[str, str], media: Mapping[str, str]) -> dict[str, Agen
     """All agents of an evaluation: models, those of ``compare`` and ``media``, then references.
 
     Args:
-        compare: further checkpoints, name to path; each is used at its own level.
+        compare: further checkpoints, name to path or ``shipped:NAME``; each is used at its own level.
         media: other systems' films, name to folder.
 
     Raises:
@@ -176,12 +177,12 @@ def cast(compare: Mapping[str, str], media: Mapping[str, str]) -> dict[str, Agen
             raise ValueError(f"agent {name!r} must name files: use letters, digits, - and _")
     others: list[Agent] = []
     for name, path in compare.items():
-        found = load_checkpoint(Path(path))
+        found, (file, _) = open_checkpoint(path), find_checkpoint(path)
         others.append(
             ModelAgent(
                 name=name,
                 title=name,
-                checkpoint=path,
+                checkpoint=str(file),
                 level=found.level,
                 about=f"stage {found.card.stage} at level {int(found.level)}, {path}",
                 offline=found.card.stage == BIDIRECTIONAL_STAGE,

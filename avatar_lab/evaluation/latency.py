@@ -32,7 +32,8 @@ def measure_latency(session: Session, user: Media, script: Script) -> dict[str, 
 
 
 def summarise_latency(block_seconds: list[float], layout: Layout) -> dict[str, Any]:
-    """The distribution of block times after warm-up, and the reaction latencies that follow from it.
+    """The distribution of block times after warm-up, the first and the last tenth of them by themselves, since a long
+    conversation must not become slower, and the reaction latencies that follow from it.
 
     Raises:
         ValueError: there are not more blocks than the warm-up.
@@ -40,9 +41,12 @@ def summarise_latency(block_seconds: list[float], layout: Layout) -> dict[str, A
     timed = block_seconds[WARM_UP_BLOCKS:]
     if not timed:
         raise ValueError(f"{len(block_seconds)} blocks are not enough to time; stream more than {WARM_UP_BLOCKS}")
+    tenth = max(1, len(timed) // 10)
     budget = min(layout.budget(stream).compute for stream in Stream)
     values: dict[str, Any] = {f"block_p{p}_ms": _percentile(timed, p) for p in (50, 95, 99)}
     values |= {
+        "block_p50_first_tenth_ms": _percentile(timed[:tenth], 50),
+        "block_p50_last_tenth_ms": _percentile(timed[-tenth:], 50),
         "block_max_ms": max(timed) * 1000,
         "block_budget_ms": budget * 1000,
         "real_time_factor": sum(timed) / (len(timed) * float(layout.block_seconds)),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from avatar_lab.checkpoint import Checkpoint
+from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Checkpoint
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
@@ -25,7 +25,9 @@ from avatar_lab.tensors import DyadBatch
 class Autoregressive:
     """Flow training from the teacher's trunk and listen branch.
 
-    init  the teacher's artefact; its camera branch is left behind, so that level 3 can be a pure addition later
+    init          the teacher's artefact, whose camera branch is left behind, so that level 3 can be a pure addition
+                  later; or an autoregressive model, to go on training it
+    other_blocks  its blocks may have had another length than this run's layout says
     """
 
     name = "autoregressive"
@@ -47,9 +49,16 @@ class Autoregressive:
         shared: float = 0.5,
         per_modality: float = 0.25,
         audio_mse: bool = False,
+        other_blocks: bool = False,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
-        self.parent = started_from(init, stage="teacher", level=Level.LISTEN, setting=setting)
+        self.parent = started_from(
+            init,
+            stage=(BIDIRECTIONAL_STAGE, self.name),
+            level=Level.LISTEN,
+            setting=setting,
+            other_blocks=other_blocks,
+        )
         self.roles = nn.ModuleDict({"model": self.parent.model})
         self.card = self.parent.descend(stage=self.name)
         self.objective = JointFlow(

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from avatar_lab.avatar_model import AvatarModel
-from avatar_lab.checkpoint import Card, Checkpoint, at_level, build_model, load_checkpoint
+from avatar_lab.checkpoint import Card, Checkpoint, at_level, build_model, load_checkpoint, with_blocks_of
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.diffusion.warp import Warp
@@ -84,8 +84,12 @@ def fresh(*, size: ModelSize, setting: Setting, level: Level, window_blocks: int
     return Checkpoint(model=model, card=card)
 
 
-def started_from(path: str, *, level: Level, setting: Setting, stage: str | Sequence[str]) -> Checkpoint:
+def started_from(
+    path: str, *, level: Level, setting: Setting, stage: str | Sequence[str], other_blocks: bool = False
+) -> Checkpoint:
     """The artefact of an earlier stage (one of several, if so given), at ``level``.
+
+    other_blocks  its blocks may have had another length; it is given those of the setting
 
     Raises:
         ValueError: it is missing, from the wrong stage, of another layout, or speaks other codecs.
@@ -96,6 +100,8 @@ def started_from(path: str, *, level: Level, setting: Setting, stage: str | Sequ
         video_codec=setting.video_codec.spec.fingerprint,
         stages=[stage] if isinstance(stage, str) else stage,
     )
+    if other_blocks:
+        found = Checkpoint(model=with_blocks_of(found.model, setting.layout), card=found.card)
     if found.layout != setting.layout:
         raise ValueError(f"{path} was trained with another layout ({found.layout}); use layout of that run")
     if found.level < level and not (found.level == Level.LISTEN and level == Level.SEE):

@@ -31,6 +31,8 @@ def test_summary_counts_late_blocks_after_the_warm_up() -> None:
     assert found["late_blocks"] == 1
     assert found["block_p50_ms"] == pytest.approx(64)
     assert found["real_time_factor"] == pytest.approx((0.064 * 99 + 0.32) / 32)
+    grown = summarise_latency([9.0] * WARM_UP_BLOCKS + [0.05] * 50 + [0.1] * 50, Layout())
+    assert (grown["block_p50_first_tenth_ms"], grown["block_p50_last_tenth_ms"]) == pytest.approx((50, 100))
     with pytest.raises(ValueError, match="not enough"):
         summarise_latency([0.1], Layout())
 

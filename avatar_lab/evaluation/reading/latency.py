@@ -35,6 +35,8 @@ def latency_table(latency: Mapping[str, Any]) -> pd.DataFrame:
     rows = [
         ("real-time factor", f"{latency['real_time_factor']:.3f}", f"< {REAL_TIME_LIMIT:g}"),
         ("block, median", f"{latency['block_p50_ms']:.0f} ms", ""),
+        ("of the first tenth", f"{latency['block_p50_first_tenth_ms']:.0f} ms", ""),
+        ("of the last tenth", f"{latency['block_p50_last_tenth_ms']:.0f} ms", ""),
         ("block, 95 %", f"{latency['block_p95_ms']:.0f} ms", f"< {BLOCK_P95_LIMIT_MS:g} ms"),
         ("block, 99 %", f"{latency['block_p99_ms']:.0f} ms", ""),
         ("block, slowest", f"{latency['block_max_ms']:.0f} ms", ""),
