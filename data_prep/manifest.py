@@ -7,6 +7,7 @@ from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
 
+from avatar_lab.serving import Refusal
 from data_prep.blob import Blob
 from data_prep.notes import Notes
 
@@ -44,16 +45,13 @@ NO_DAMAGE = frozenset({SkipReason.NOT_ON_DISK, SkipReason.LOW_ISOLATION})
 count towards ``max_skipped_share``."""
 
 
-class SkipRecording(Exception):
+class SkipRecording(Refusal):
     """A step's way to say that this recording cannot be used; never a crash, never silent."""
+
+    reason: SkipReason
 
     def __init__(self, reason: SkipReason, detail: str) -> None:
         super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.reason}: {self.detail}"
 
 
 @dataclass(frozen=True, kw_only=True)

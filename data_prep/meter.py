@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from data_prep.media.process import ServedProcess
+from avatar_lab.served_process import ServedProcess
 
 Result = TypeVar("Result")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from data_prep.blob import Blob
 from data_prep.manifest import SkipReason, SkipRecording
-from data_prep.media.process import ServedProcess
+from data_prep.media.process import MediaProcess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +59,14 @@ class AudioFacts:
     end: float
 
 
-class MediaClient(ServedProcess):
+class MediaClient(MediaProcess):
     """Owns one server process; a context manager.
 
     ``force_pyav`` leaves decord out, as on platforms without its wheel.
     """
 
     def __init__(self, limits: MediaLimits, *, force_pyav: bool = False) -> None:
-        command = [sys.executable, "-P", "-m", "data_prep.media.server", str(limits.memory_bytes)]
-        super().__init__(command, timeout=limits.timeout)
+        super().__init__(sys.executable, "data_prep.media.server", str(limits.memory_bytes), timeout=limits.timeout)
         self._limits = limits
         self._backend = "pyav" if force_pyav else "decord"
 

@@ -1,9 +1,8 @@
 """The process that finds faces with mediapipe, in an interpreter of its own.
 
-mediapipe 0.10.21 carries its models (later wheels do not) and needs numpy below 2, which the rest of this project does
-not run on; therefore this program imports nothing but it, numpy and the standard library, and is started with whatever
-interpreter ``faces.python`` names. Both of its BlazeFace detectors (Bazarevsky et al. 2019, arXiv:1907.05047) are
-asked: the one for faces within two metres of the camera, and the one for up to five.
+This program imports nothing but mediapipe, numpy and the standard library, and is started with whatever interpreter
+``faces.python`` names. Both BlazeFace detectors (Bazarevsky et al. 2019, arXiv:1907.05047) are asked: the one for faces
+within two metres of the camera, and the one for up to five.
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.media.serving import Answer, limit_process, serve
+from avatar_lab.mediapipe_process import about
+from avatar_lab.serving import Answer, limit_process, serve
 
 
 class Finder:
@@ -23,15 +23,6 @@ class Finder:
 
     def __init__(self) -> None:
         self._detectors: dict[float, list[Any]] = {}
-
-    def about(self, request: dict[str, Any]) -> Iterator[Answer]:
-        """Version of the library, or that there is none."""
-        try:
-            import mediapipe
-        except ImportError as error:
-            yield {"mediapipe": None, "why": str(error), "bytes": 0}, b""
-        else:
-            yield {"mediapipe": mediapipe.__version__, "bytes": 0}, b""
 
     def faces(self, request: dict[str, Any]) -> Iterator[Answer]:
         """The largest face of each picture: (x, y, width, height) of its box in shares of the picture, float64, or
@@ -63,4 +54,4 @@ if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     limit_process(settings["memory_bytes"])
     finder = Finder()
-    serve({"about": finder.about, "faces": finder.faces}, sys.stdin.buffer, sys.stdout.buffer)
+    serve({"about": about, "faces": finder.faces}, sys.stdin.buffer, sys.stdout.buffer)

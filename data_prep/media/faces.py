@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.manifest import SkipRecording
-from data_prep.media.process import ServedProcess
-
-MEDIAPIPE = "0.10.21"
-"""The one version whose results are known; it carries its models."""
+from avatar_lab.mediapipe_process import MEDIAPIPE, require_mediapipe
+from data_prep.media.process import MediaProcess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +38,13 @@ class MediapipeFaces:
         return {"mediapipe": MEDIAPIPE, "pictures": self.pictures, "confidence": self.confidence}
 
 
-class FaceFinder(ServedProcess):
+class FaceFinder(MediaProcess):
     """Owns one process; a context manager."""
 
     def __init__(self, faces: MediapipeFaces) -> None:
-        program = ["-m", "data_prep.media.face_server", json.dumps({"memory_bytes": faces.memory_bytes})]
-        super().__init__([faces.python or sys.executable, "-P", *program], timeout=faces.timeout)
+        self._python = faces.python or sys.executable
+        settings = json.dumps({"memory_bytes": faces.memory_bytes})
+        super().__init__(self._python, "data_prep.media.face_server", settings, timeout=faces.timeout)
         self._faces = faces
         self._checked = False
 
@@ -58,7 +56,9 @@ class FaceFinder(ServedProcess):
             ValueError: the interpreter has no mediapipe, or another version.
             SkipRecording: the process crashed or did not answer in time.
         """
-        self._check()
+        if not self._checked:
+            require_mediapipe(self, self._python, named_by="faces.python")
+            self._checked = True
         count, height, width, _ = frames_RHWC.shape
         request = {
             "op": "faces",
@@ -69,20 +69,3 @@ class FaceFinder(ServedProcess):
         }
         ((_, answer),) = self.ask(request, about=about, payload=np.ascontiguousarray(frames_RHWC).tobytes())
         return np.frombuffer(answer, np.float64).reshape(count, 4)
-
-    def _check(self) -> None:
-        if self._checked:
-            return
-        python = self._faces.python or sys.executable
-        advice = (
-            f"make an interpreter of its own for it, since it needs numpy below 2: python -m venv FOLDER && "
-            f"FOLDER/bin/pip install mediapipe=={MEDIAPIPE}, and set faces.python=FOLDER/bin/python"
-        )
-        try:
-            ((header, _),) = self.ask({"op": "about"}, about="mediapipe")
-        except (SkipRecording, OSError) as error:
-            raise ValueError(f"faces.python={python} cannot be started ({error}): {advice}") from error
-        if header["mediapipe"] != MEDIAPIPE:
-            found = header["mediapipe"] or f"none ({header['why']})"
-            raise ValueError(f"faces need mediapipe {MEDIAPIPE}; {python} has {found}: {advice}")
-        self._checked = True

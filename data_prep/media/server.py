@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 
+from avatar_lab.serving import Answer, Operation, limit_process, serve
 from data_prep.blob import Blob
 from data_prep.manifest import SkipReason, SkipRecording
-from data_prep.media.serving import Answer, Operation, limit_process, serve
 
 try:
     import decord

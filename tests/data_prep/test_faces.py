@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +15,7 @@ from avatar_lab.layout import Layout
 from data_prep.blob import Blob
 from data_prep.manifest import SkipReason, SkipRecording
 from data_prep.media.client import MediaClient, MediaLimits
-from data_prep.media.faces import MEDIAPIPE, FaceFinder, MediapipeFaces
+from data_prep.media.faces import FaceFinder, MediapipeFaces
 from data_prep.prepare import prepare
 from data_prep.sources.paired_files import PairedFiles
 from data_prep.steps.crop import Crops, FaceCrop
@@ -26,18 +23,12 @@ from data_prep.steps.store import StepStore
 from data_prep.steps.track import NOWHERE, place_of
 from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
 from tests.data_prep.recordings import RATE, ramp, tones, write_video
-
-PYTHONS = [sys.executable, str(Path(sys.prefix) / "faces" / "bin" / "python"), os.environ.get("FACES_PYTHON", "")]
-"""Where a mediapipe for these tests may be; FACES_PYTHON names any other interpreter that has it."""
+from tests.mediapipe_python import mediapipe_python
 
 
 @pytest.fixture(scope="module")
 def python() -> str:
-    for candidate in filter(os.path.isfile, PYTHONS):
-        done = subprocess.run([candidate, "-c", "import mediapipe"], capture_output=True)
-        if done.returncode == 0:
-            return candidate
-    pytest.skip(f"no mediapipe {MEDIAPIPE} here: name an interpreter that has it in FACES_PYTHON")
+    return mediapipe_python()
 
 
 @pytest.fixture(scope="module")

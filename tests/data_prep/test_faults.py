@@ -162,7 +162,7 @@ def test_row_16_decoder_hang(
             return asleep[-1]
         return real(command, **options)  # type: ignore[call-overload, no-any-return]
 
-    monkeypatch.setattr("data_prep.media.process.subprocess.Popen", start)
+    monkeypatch.setattr("avatar_lab.served_process.subprocess.Popen", start)
     settings: dict = {"limits": MediaLimits(timeout=4.0), "max_skipped_share": 0.5}
     _prepare(recordings, tmp_path / "out", **settings)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
