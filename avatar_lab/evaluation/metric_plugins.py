@@ -6,6 +6,7 @@ from avatar_lab.evaluation.metric_families import Metric
 
 SPEECH = "decoded audio, where it sounds"
 SYNCNET = "SyncNet on decoded frames and audio"
+LANDMARKS = "mediapipe's landmarks in decoded frames"
 
 
 def opinion(scale: str, of: str) -> Metric:
@@ -88,6 +89,51 @@ PLUGIN_METRICS = [
         about="share of frames in which a face is found (histograms of gradients; Dalal & Triggs 2005)",
         higher_better=True,
         plugin="face_identity",
+    ),
+    Metric(
+        name="landmark_lip_correlation",
+        title="lip sync by landmarks",
+        unit="r",
+        representation=f"{LANDMARKS}, envelope of decoded audio",
+        about="largest correlation, over lags, of the distance of the inner lips, as a share of the eye distance, with "
+        "the envelope of the avatar's own voice (after Chung & Zisserman 2016)",
+        higher_better=True,
+        plugin="face_landmarks",
+    ),
+    Metric(
+        name="landmark_lip_lag_ms",
+        title="lip lag by landmarks",
+        unit="ms",
+        representation=f"{LANDMARKS}, envelope of decoded audio",
+        about="lag at that correlation; positive = the mouth follows the sound",
+        plugin="face_landmarks",
+    ),
+    Metric(
+        name="landmark_blink_rate",
+        title="blinks by landmarks",
+        unit="1/min",
+        representation=LANDMARKS,
+        about="falls of the eye aspect ratio by three tenths, for up to half a second, per minute with a face "
+        "(Soukupova & Cech 2016); people's 17 to 26 are normal",
+        plugin="face_landmarks",
+    ),
+    Metric(
+        name="landmark_jitter",
+        title="trembling of the face",
+        unit="% of eye distance",
+        representation=LANDMARKS,
+        about="distance of eye corners and bridge of the nose from the middle between a frame before and after, as "
+        "noise (Gasser et al. 1986); 0 is frozen, more than the recorded person's is trembling",
+        plugin="face_landmarks",
+    ),
+    Metric(
+        name="landmark_face_share",
+        title="face to be followed",
+        unit="share",
+        representation=LANDMARKS,
+        about="share of frames in which a face is found or followed (Kartynnik et al. 2019)",
+        higher_better=True,
+        plugin="face_landmarks",
     ),
     *appearance("frame", "pictures", "frames"),
     *appearance("motion", "changes of pictures", "changes within .2 s"),

@@ -42,7 +42,8 @@ def test_every_plugin_describes_its_metrics() -> None:
 def test_missing_weights_are_unavailable_with_the_reason(plugin: Plugin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    monkeypatch.delenv("AVATAR_LAB_SYNCNET", raising=False)
+    for variable in ("AVATAR_LAB_SYNCNET", "AVATAR_LAB_MEDIAPIPE"):
+        monkeypatch.delenv(variable, raising=False)
     importlib.import_module(type(plugin).__module__)._network.cache_clear()
     found, traces = watch([plugin], take(silence(2), script=[(0.0, 2.0)]))
     assert not traces
