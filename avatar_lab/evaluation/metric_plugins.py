@@ -123,7 +123,7 @@ PLUGIN_METRICS = [
         unit="% of eye distance",
         representation=LANDMARKS,
         about="distance of eye corners and bridge of the nose from the middle between a frame before and after, as "
-        "noise (Gasser et al. 1986); 0 is frozen, more than the recorded person's is trembling",
+        "noise (Gasser et al. 1986); more than the recorded person's is trembling, a frozen picture's the mesh's own",
         plugin="face_landmarks",
     ),
     Metric(

@@ -117,9 +117,9 @@ def jitter(points_PL2: Array) -> Jitter | Undefined:
     square over points and frames: the noise that Gasser et al. 1986 (Biometrika 73) estimate from pseudo-residuals, in
     percent of the eye distance.
 
-    Independent noise of standard deviation s in x and in y gives sqrt(2) s, steady motion gives 0, and so does a frozen
-    picture; motion of f Hz counts by 1 - cos(2 pi f / fps). So the recorded person has some, and neither direction is
-    better than theirs. Undefined: fewer than 25 frames whose neighbours have a face too.
+    Independent noise of standard deviation s in x and in y gives sqrt(2) s, steady motion gives 0; motion of f Hz
+    counts by 1 - cos(2 pi f / fps). So the recorded person has some, and neither direction is better than theirs. What
+    finds the landmarks adds its own. Undefined: fewer than 25 frames whose neighbours have a face too.
     """
     seen_P = face_frames(points_PL2)
     middle_P = np.flatnonzero(seen_P[:-2] & seen_P[1:-1] & seen_P[2:]) + 1

@@ -4,6 +4,9 @@ The pixel reader knows the embedded world's faces; these landmarks are of real o
 are looked at alike, so read a number beside the recorded person's. mediapipe lives in an interpreter of its own, which
 a variable of the environment names; it takes some 6 ms a frame on one core.
 
+The smaller and softer a face, the less is seen of its lids: in the embedded world's films (eyes 15 pixels apart) every
+blink is found, behind its codec four of five, and few of a student's that the pixel reader sees.
+
     P video frames   L landmarks
 """
 
