@@ -53,7 +53,7 @@ LATENCY_AGENT = "level3"
 READER_CONVERSATIONS = 4
 SETTINGS_VERSION = 4
 """Raise when a change of code makes old rows wrong."""
-INTERVENTIONS_VERSION = 1
+INTERVENTIONS_VERSION = 2
 """The same for answers about interventions."""
 
 

@@ -51,6 +51,8 @@ class Answer:
     units: int
     reason: str | None = None
     """Why there is no answer."""
+    given: bool = False
+    """The script decides it, so that the agent was not asked."""
 
 
 def answer(experiment: Experiment, question: Question, trials: Sequence[Trial], *, edges: bool, seed: int) -> Answer:
@@ -195,6 +197,20 @@ def exact(experiment: str, question: str, *, changed: float, units: int, reason:
         effect=Estimate(value=changed, low=None, high=None, dyads=0),
         units=units,
         reason=reason,
+    )
+
+
+def not_asked(experiment: Experiment, question: Question) -> Answer:
+    """For an agent whose turns are given: what its script decides says nothing about it."""
+    return Answer(
+        experiment=experiment.name,
+        question=question.name,
+        expected=question.expected,
+        unit=question.outcome.unit,
+        effect=Estimate(value=None, low=None, high=None, dyads=0),
+        units=0,
+        reason="the script decides when the avatar speaks: ask an agent without one",
+        given=True,
     )
 
 

@@ -60,7 +60,13 @@ class ModelArms:
         layout = self.studio.layout
         batch = self.studio.data.cut([unit.window for unit in units])
         scene = Scene(studio=self.studio, units=units, partners=partners, batch=batch)
-        recorded = live_context(batch, layout, self.agent.level, silence_K=self.studio.audio_codec.silence_K)
+        recorded = live_context(
+            batch,
+            layout,
+            self.agent.level,
+            silence_K=self.studio.audio_codec.silence_K,
+            scripted=self.agent.scripted,
+        )
         treatments = list(experiment.arms.values())
         baseline = treatments[0].baseline(recorded, scene)
         made = {CONTROL: self._play(baseline, scene)}

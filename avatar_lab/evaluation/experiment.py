@@ -35,6 +35,8 @@ class Question:
 
     edge     (cue, response) of the world that the expectation rests on; where the world has no such edge, nothing may
              change. ``None``: it rests on none
+    free     it is about the floor, so that it is asked only of those who decide themselves when to speak: of the others
+             a script decides it
     margin   of "unchanged", in the outcome's unit; of "not inferior", as a share of the control
     planned  effect that the test should find, for its power
     largest  effect that any one dyad can show; ``None``: not bounded
@@ -45,6 +47,7 @@ class Question:
     expected: Expected
     arm: str = TREATED
     edge: tuple[EventType, EventType] | None = None
+    free: bool = False
     margin: float = 0.05
     planned: float = 0.3
     largest: float | None = 1.0

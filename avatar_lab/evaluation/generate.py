@@ -6,6 +6,7 @@ one. A level below the checkpoint's own leaves the streams above it absent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -26,6 +27,14 @@ class Generated(TensorRecord):
 
     tokens_BAK: Tensor
     latents_BFHWC: Tensor
+
+    @classmethod
+    def of(cls, blocks: Sequence[BlockOutput]) -> Generated:
+        """What a rollout made, in one piece."""
+        return cls(
+            tokens_BAK=torch.cat([block.tokens_BAK for block in blocks], dim=1),
+            latents_BFHWC=torch.cat([block.clean.video_BFHWC for block in blocks], dim=1),
+        )
 
     def digests(self) -> list[str]:
         """One per conversation; equal digests mean equal media, bit for bit."""
@@ -75,6 +84,21 @@ def generate_blocks(
     conversation_B: Tensor,
     reseed: tuple[int, int] | None = None,
 ) -> Generated:
+    """What :func:`roll_out` makes, in one piece; takes the same."""
+    return Generated.of(
+        roll_out(checkpoint, context, level=level, seed=seed, conversation_B=conversation_B, reseed=reseed)
+    )
+
+
+def roll_out(
+    checkpoint: Checkpoint,
+    context: Context,
+    *,
+    level: Level,
+    seed: int,
+    conversation_B: Tensor,
+    reseed: tuple[int, int] | None = None,
+) -> list[BlockOutput]:
     """Roll out ``context`` causally, block by block.
 
     reseed  (block, seed): from that block on, other noise
@@ -95,7 +119,4 @@ def generate_blocks(
             level=level,
             cache=cache,
         )
-    return Generated(
-        tokens_BAK=torch.cat([block.tokens_BAK for block in blocks], dim=1),
-        latents_BFHWC=torch.cat([block.clean.video_BFHWC for block in blocks], dim=1),
-    )
+    return blocks

@@ -2,8 +2,8 @@
 
 Control and treated arm are rendered from the same world with the same noise and encoded by the same codec over the same
 stretch, so that they agree to the bit up to the event. What the user does afterwards follows from the world: where the
-recorded avatar answers the event and the user answers that, this is part of the treated recording, later than the
-window in which the answer is looked for.
+recorded avatar answers the event and the user answers that, this is part of the treated recording, mostly later than
+the window in which the answer is looked for; where it could be earlier, the recorded avatar is kept from answering.
 
     S samples   P video frames
 """
@@ -20,7 +20,7 @@ from avatar_lab.context import Context
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.references import References
 from avatar_lab.evaluation.treatments import Scene, first_to_see, token_at, values_of, with_values
-from avatar_lab.evaluation.units import Occasion, Unit, event_unit
+from avatar_lab.evaluation.units import AFTER_SECONDS, Occasion, Unit, event_unit
 from avatar_lab.event_types import EventType
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.world.dialogue import Dialogue
@@ -34,6 +34,7 @@ ONSET_MARGIN = 0.1
 """Seconds before an event in which its sound may already differ: a pulse of the voice is placed by its end."""
 TRIES = 12
 """Moments tried per conversation before it is left out: not all can take what is asked for."""
+_OFF = {Stream.USER_AUDIO: EventType.MICROPHONE_OFF, Stream.USER_VIDEO: EventType.CAMERA_OFF}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +54,15 @@ class Deed:
 class Inject:
     """``deeds`` of the user, perceived on ``stream`` alone: the other stream tells nothing of them.
 
-    beside  another stream that both arms encode anew too, so that arms of different streams share their control
+    beside      another stream that both arms encode anew too, so that arms of different streams share their control
+    unanswered  what the recorded avatar is kept from doing while the user is rendered: a user who was laughed with
+                laughs on, and one who got the floor speaks, which would tell a model the answer
     """
 
     stream: Stream
     deeds: tuple[Deed, ...]
     beside: Stream | None = None
+    unanswered: tuple[EventType, ...] = ()
 
     def baseline(self, context: Context, scene: Scene) -> Context:
         context = self._with(context, scene, self.stream, ())
@@ -73,10 +77,20 @@ class Inject:
         for row, unit in enumerate(scene.units):
             dialogue = scene.studio.references.dialogue(unit.recorded.interaction)
             if deeds:
-                dialogue = again(dialogue, [deed.at(unit.begin + unit.time, unit.recorded.user) for deed in deeds])
+                dialogue = again(dialogue, self.rendered(unit))
             new = encoded_user(dialogue, unit, stream, scene)
             tokens[row, tokens.shape[1] - len(new) :] = new.to(tokens.dtype)
         return replace(context, user=with_values(context.user, stream, tokens))
+
+    def done(self, unit: Unit) -> list[Intervention]:
+        """What the user does, by the clock of the world."""
+        return [deed.at(unit.begin + unit.time, unit.recorded.user) for deed in self.deeds]
+
+    def rendered(self, unit: Unit) -> list[Intervention]:
+        """The same where nobody answers it at once."""
+        time = unit.begin + unit.time
+        kept = [Deed(type=kind, end=AFTER_SECONDS, action=Action.REMOVE) for kind in self.unanswered]
+        return [*self.done(unit), *(deed.at(time, unit.recorded.side) for deed in kept)]
 
     def first_block(self, unit: Unit, layout: Layout) -> int:
         return first_to_see(layout, self.stream, token_at(layout, self.stream, self.begins(unit)))
@@ -137,7 +151,9 @@ def injection_unit(
         Unavailable: the recording is not one of the embedded world.
     """
     dialogue = references.dialogue(conversation.interaction)
-    for _, time in zip(range(TRIES), occasion.moments(conversation, layout, seed=seed), strict=False):
+    moments = occasion.moments(conversation, layout, seed=seed)
+    moments = (time for time in moments if all(_perceptible(conversation, arm.stream, time) for arm in arms))
+    for _, time in zip(range(TRIES), moments, strict=False):
         try:
             for arm in arms:
                 again(dialogue, [deed.at(time, conversation.user) for deed in arm.deeds])
@@ -146,3 +162,12 @@ def injection_unit(
         except ValueError:  # the floor is not where that needs it, or too near to an end
             continue
     return None
+
+
+def _perceptible(conversation: Conversation, stream: Stream, time: float) -> bool:
+    """Whether the user's camera or microphone is on from the moment to the end of what is looked at."""
+    return not any(
+        event.start < time + AFTER_SECONDS and event.end > time
+        for event in conversation.events
+        if event.side == conversation.user and event.type is _OFF[stream]
+    )

@@ -6,24 +6,17 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from avatar_lab.data.schema import SIDES
 from avatar_lab.evaluation.agents import AGENTS, ModelAgent
-from avatar_lab.evaluation.answers import Answer, answer, exact, same_to_the_bit
+from avatar_lab.evaluation.answers import Answer, exact
 from avatar_lab.evaluation.arms import ModelArms
+from avatar_lab.evaluation.causality import Baseline, no_future, no_future_live, on_the_codebook, own_user_only
 from avatar_lab.evaluation.conversation import Conversation, recorded_batch
 from avatar_lab.evaluation.crew import crew
-from avatar_lab.evaluation.exact_checks import (
-    Check,
-    fallback,
-    no_future,
-    no_future_live,
-    on_the_codebook,
-    own_user_only,
-)
-from avatar_lab.evaluation.experiment import Experiment, Question
-from avatar_lab.evaluation.injections import Inject, injection_unit
+from avatar_lab.evaluation.exact_checks import Check
+from avatar_lab.evaluation.fallback import fallback
 from avatar_lab.evaluation.intervention_rows import (
     mark_gating,
     read_answers,
@@ -33,13 +26,11 @@ from avatar_lab.evaluation.intervention_rows import (
     write_interventions,
 )
 from avatar_lab.evaluation.interventions import EXPERIMENTS
-from avatar_lab.evaluation.outcomes import Trial
-from avatar_lab.evaluation.references import References, Unavailable
+from avatar_lab.evaluation.interview import Arms, ask, units_of
+from avatar_lab.evaluation.references import Unavailable
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.evaluation.summary import write_json
-from avatar_lab.evaluation.units import Unit, event_unit, whole_unit
 from avatar_lab.evaluation.world_arms import WorldArms, world_agents
-from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 
 log = logging.getLogger(__name__)
@@ -50,12 +41,6 @@ LIVE_SECONDS = 6.4
 FALLBACK, CAUSALITY = "F1", "C1"
 INTERVENTIONS = (*EXPERIMENTS, FALLBACK, CAUSALITY)
 LEVEL_AGENTS = {Level.TALK: "level1", Level.LISTEN: "level2", Level.SEE: "level3"}
-
-
-class Arms(Protocol):
-    """Whoever makes the trials of one agent."""
-
-    def trials(self, experiment: Experiment, units: Sequence[Unit], partners: Sequence[Unit]) -> list[Trial]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +73,7 @@ class Interviewer:
             units,
             partners,
             level=level_of(agent),
+            free=decides_itself(agent),
             references=studio.references,
             seed=studio.seed,
         )
@@ -119,11 +105,15 @@ class Interviewer:
             assert isinstance(below, ModelAgent)
             findings = fallback(checkpoint, studio.checkpoint(below), batch, silence_K=silence_K, seed=studio.seed)
         else:
-            findings = [
-                *no_future(checkpoint, batch, level=who.level, silence_K=silence_K, seed=studio.seed),
-                *own_user_only(checkpoint, batch, level=who.level, silence_K=silence_K, seed=studio.seed),
-                on_the_codebook(checkpoint, batch, level=who.level, silence_K=silence_K, seed=studio.seed),
-            ]
+            baseline = Baseline.of(
+                checkpoint,
+                batch,
+                level=who.level,
+                silence_K=silence_K,
+                seed=studio.seed,
+                scripted=who.scripted,
+            )
+            findings = [*no_future(baseline), *own_user_only(baseline), on_the_codebook(baseline)]
             if who.level is checkpoint.level and who.level.listens:
                 seconds = min(LIVE_SECONDS, chosen[0].seconds / 2)
                 user = studio.user(chosen[0]).first(2 * seconds, studio.layout)
@@ -132,82 +122,16 @@ class Interviewer:
         return [_of_check(intervention, check) for check in findings]
 
 
-def ask(
-    experiment: Experiment,
-    arms: Arms,
-    units: Sequence[Unit],
-    partners: Sequence[Unit],
-    *,
-    level: Level,
-    references: References,
-    seed: int,
-) -> list[Answer]:
-    """All questions of one experiment; an agent that cannot perceive the difference gets one: does anything change?
-
-    Raises:
-        Unavailable: there is no unit.
-    """
-    if not units:
-        raise Unavailable("no conversation holds a moment at which this could be done")
-    trials = arms.trials(experiment, units, partners)
-    if level < experiment.needs:
-        return [same_to_the_bit(experiment, trials)]
-    return [
-        answer(experiment, question, trials, edges=has_edge(question, units, references), seed=seed)
-        for question in experiment.questions
-    ]
-
-
-def has_edge(question: Question, units: Sequence[Unit], references: References) -> bool:
-    """Whether the world has the edge of a question; recordings of people are taken to have it."""
-    if question.edge is None:
-        return True
-    try:
-        graph = references.dialogue(units[0].recorded.interaction).graph
-    except Unavailable:
-        return True
-    cue, response = question.edge
-    return any(edge.response is response for edge in graph.from_cue(cue))
-
-
-def units_of(
-    experiment: Experiment,
-    conversations: Sequence[Conversation],
-    references: References,
-    *,
-    layout: Layout,
-    seed: int,
-) -> tuple[list[Unit], list[Unit]]:
-    """Units of an experiment, and for each the unit of the next dyad, from the same side."""
-    if experiment.occasion is None:
-        found = [whole_unit(conversation, layout) for conversation in conversations]
-    else:
-        found = [u for c in conversations if (u := _event_unit(experiment, c, references, layout, seed)) is not None]
-    partners = []
-    for unit in found:
-        others = [other for other in found if other.recorded.side == unit.recorded.side]
-        partners.append(others[(others.index(unit) + 1) % len(others)])
-    return found, partners
-
-
-def _event_unit(
-    experiment: Experiment, conversation: Conversation, references: References, layout: Layout, seed: int
-) -> Unit | None:
-    assert experiment.occasion is not None
-    injected = [treatment for treatment in experiment.arms.values() if isinstance(treatment, Inject)]
-    if injected:
-        return injection_unit(
-            conversation, references, occasion=experiment.occasion, arms=injected, layout=layout, seed=seed
-        )
-    for time in experiment.occasion.moments(conversation, layout, seed=seed):
-        return event_unit(conversation, layout, time=time, do=())
-    return None
-
-
 def level_of(agent: str) -> Level:
     """What an agent can perceive; reference agents perceive everything, if late."""
     who = AGENTS.get(agent)
     return who.level if isinstance(who, ModelAgent) else Level.SEE
+
+
+def decides_itself(agent: str) -> bool:
+    """Whether nobody gives it its turns; the people behind reference agents decided in the recording."""
+    who = AGENTS.get(agent)
+    return not (isinstance(who, ModelAgent) and who.scripted)
 
 
 def _of_check(intervention: str, check: Check) -> Answer:

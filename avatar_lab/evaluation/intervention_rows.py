@@ -20,6 +20,7 @@ from avatar_lab.evaluation.answers import Answer, passes
 from avatar_lab.evaluation.equivalence import ALPHA, Conclusion
 from avatar_lab.evaluation.experiment import Expected
 from avatar_lab.evaluation.multiplicity import holm
+from avatar_lab.evaluation.rows import Status
 from avatar_lab.evaluation.statistics import Estimate
 from avatar_lab.evaluation.summary import write_json
 
@@ -84,10 +85,10 @@ def _answers(plain: Sequence[Mapping[str, Any]]) -> list[Answer]:
 
 
 def rows_of_agent(agent: str, answers: Sequence[Answer], *, run_id: str, config_sha: str) -> list[dict[str, Any]]:
-    """Rows of everything that was asked of one agent, which is one family."""
+    """Rows of everything that was asked of one agent, which is one family; what its script decides was not asked."""
     names = {id(answer): f"{answer.experiment}/{answer.question}" for answer in answers}
-    family = [names[id(answer)] for answer in answers if answer.expected in TESTED]
-    adjusted = holm({names[id(a)]: a.p for a in answers if a.expected in TESTED}, family)
+    tested = [answer for answer in answers if answer.expected in TESTED and not answer.given]
+    adjusted = holm({names[id(answer)]: answer.p for answer in tested}, [names[id(answer)] for answer in tested])
     rows = []
     for answer in answers:
         p_adjusted = adjusted.get(names[id(answer)])
@@ -113,12 +114,18 @@ def rows_of_agent(agent: str, answers: Sequence[Answer], *, run_id: str, config_
                 "power": answer.power,
                 "passed": passes(answer, p_adjusted, alpha=ALPHA),
                 "gating": None,
-                "status": "ok" if answer.reason is None else "undefined",
+                "status": str(_status(answer)),
                 "reason": answer.reason,
                 "config_sha": config_sha,
             }
         )
     return rows
+
+
+def _status(answer: Answer) -> Status:
+    if answer.given:
+        return Status.GIVEN
+    return Status.OK if answer.reason is None else Status.UNDEFINED
 
 
 def unavailable_row(agent: str, intervention: str, reason: str, *, run_id: str, config_sha: str) -> dict[str, Any]:
@@ -130,7 +137,7 @@ def unavailable_row(agent: str, intervention: str, reason: str, *, run_id: str, 
         "intervention": intervention,
         "question": "",
         "expected": "",
-        "status": "unavailable",
+        "status": str(Status.UNAVAILABLE),
         "reason": reason,
         "config_sha": config_sha,
     }

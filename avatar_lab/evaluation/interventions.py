@@ -1,18 +1,33 @@
 """The interventions as data: what is done, when, to which stream, what is looked at, and what must come of it.
 
 To add one, add a row to ``EXPERIMENTS``. Names and ideas: A audio, V video, N nothing gets worse, P partner in the own
-channel; the checks to the bit, F1 and C1, are in ``exact_checks``.
+channel; the checks to the bit, F1 and C1, are in ``fallback`` and ``causality``. Arms that need another occasion
+are experiments of their own (``A4_laugh``).
 """
 
 from __future__ import annotations
 
+from avatar_lab.evaluation.after_moment import Occurs, Stops
 from avatar_lab.evaluation.camera import Camera, CameraOn, Picture
 from avatar_lab.evaluation.experiment import TREATED, Expected, Experiment, Question
 from avatar_lab.evaluation.injections import Deed, Inject
-from avatar_lab.evaluation.outcomes import Answers, LipsOnUserSpeech, LipSync, Motion, Occurs, Rate, Seam
+from avatar_lab.evaluation.outcomes import LipsOnUserSpeech, Motion, Seam
 from avatar_lab.evaluation.own_channel import Bleed, Echo, Noise
 from avatar_lab.evaluation.pooled_outcomes import Placement, Shift
-from avatar_lab.evaluation.responses import RESPONSES
+from avatar_lab.evaluation.questions import (
+    BACKCHANNEL,
+    NOD,
+    NOD_ANSWER,
+    SMILE,
+    SMILE_ANSWER,
+    falling,
+    kept,
+    nothing,
+    reaction,
+    steady,
+    to_pauses,
+    to_smiles,
+)
 from avatar_lab.evaluation.treatments import Delay, Off, Silence, Swap
 from avatar_lab.evaluation.units import Occasion
 from avatar_lab.event_types import EventType
@@ -21,77 +36,14 @@ from avatar_lab.level import Level
 from avatar_lab.world.intervention import Action
 
 AUDIO, VIDEO = Stream.USER_AUDIO, Stream.USER_VIDEO
-NOD_ANSWER, BACKCHANNEL_ANSWER, SMILE_ANSWER = RESPONSES[:3]
-NOD, BACKCHANNEL, SMILE, BLINK = EventType.NOD, EventType.BACKCHANNEL, EventType.SMILE, EventType.BLINK
-ANY = (NOD, BACKCHANNEL, SMILE)
-
-
-def _answers(expected: Expected, *, margin: float = 0.1, given: bool = False, suffix: str = "") -> tuple[Question, ...]:
-    """Answers to pauses, which are heard."""
-    return tuple(
-        Question(
-            name=f"{response.name}_response{suffix}",
-            outcome=Answers(response=response, given=given),
-            expected=expected,
-            edge=(EventType.PAUSE, response.behaviours[0]),
-            margin=margin,
-        )
-        for response in (NOD_ANSWER, BACKCHANNEL_ANSWER)
-    )
-
-
-def _smiles(expected: Expected, *, margin: float = 0.1, given: bool = False, suffix: str = "") -> Question:
-    """Answers to smiles, which are seen."""
-    return Question(
-        name=f"smile_response{suffix}",
-        outcome=Answers(response=SMILE_ANSWER, given=given),
-        expected=expected,
-        edge=(SMILE, SMILE),
-        margin=margin,
-    )
-
-
-def _occurs(behaviour: EventType, cue: EventType, expected: Expected = Expected.INCREASES) -> Question:
-    return Question(
-        name=f"{behaviour}_after_{cue}",
-        outcome=Occurs(behaviours=(behaviour,)),
-        expected=expected,
-        edge=(cue, behaviour),
-    )
-
-
-def _nothing(name: str) -> Question:
-    return Question(name=name, outcome=Occurs(behaviours=ANY), expected=Expected.UNCHANGED)
-
-
-def _steady(behaviour: EventType) -> Question:
-    """A rate that must stay as it is."""
-    outcome, expected = Rate(behaviours=(behaviour,)), Expected.UNCHANGED
-    return Question(name=f"{behaviour}_rate", outcome=outcome, expected=expected, margin=1.0, largest=None)
-
-
-def _rate(behaviour: EventType) -> Question:
-    return Question(
-        name=f"{behaviour}_rate",
-        outcome=Rate(behaviours=(behaviour,)),
-        expected=Expected.DECREASES,
-        edge=(EventType.PAUSE, behaviour),
-        margin=1.0,
-        planned=-2.0,
-        largest=None,
-    )
-
-
-def _kept() -> tuple[Question, ...]:
-    """What a camera must not make worse by more than 5 %."""
-    lips = Question(name="lip_sync", outcome=LipSync(), expected=Expected.NOT_INFERIOR, largest=None)
-    return (*_answers(Expected.NOT_INFERIOR, margin=0.05), lips)
-
+BLINK, HAND_RAISE, LAUGH, YIELD = EventType.BLINK, EventType.HAND_RAISE, EventType.LAUGH, EventType.YIELD
 
 _PAUSE = Occasion(holder="user", clear=(EventType.PAUSE, EventType.LOW_PITCH), rested=(NOD, BACKCHANNEL))
 _FACE = Occasion(holder=None, clear=(SMILE, NOD), rested=(SMILE, NOD))
-_LAUGH = Occasion(holder="avatar", clear=(SMILE, EventType.LAUGH), rested=(SMILE, EventType.LAUGH))
-_LAUGHS = Deed(type=EventType.LAUGH, end=0.8)
+_LAUGH = Occasion(holder="user", clear=(SMILE, LAUGH), rested=(SMILE, LAUGH))
+_CONFLICT = Occasion(holder="avatar", clear=(SMILE, LAUGH), rested=(SMILE, LAUGH))
+_HAND = Occasion(holder="avatar", clear=(HAND_RAISE, EventType.INTERRUPTION), rested=())
+_LAUGHS = Deed(type=LAUGH, end=0.8)
 _SOBER = Deed(type=SMILE, start=0.0, end=2.0, action=Action.REMOVE)
 _SMILES = Deed(type=SMILE, end=1.8)
 _DELAYS = (0.4, 1.2)
@@ -103,10 +55,10 @@ _EXPERIMENTS = (
         needs=Level.LISTEN,
         arms={TREATED: Silence()},
         questions=(
-            _rate(NOD),
-            _rate(BACKCHANNEL),
+            falling(NOD),
+            falling(BACKCHANNEL),
             Question(name="motion", outcome=Motion(), expected=Expected.INCREASES, planned=0.5, largest=None),
-            _smiles(Expected.UNCHANGED),
+            to_smiles(Expected.UNCHANGED),
         ),
         reseeded=True,
     ),
@@ -116,8 +68,8 @@ _EXPERIMENTS = (
         needs=Level.LISTEN,
         arms={TREATED: Swap(stream=AUDIO)},
         questions=(
-            *_answers(Expected.DECREASES),
-            *_answers(Expected.INCREASES, given=True, suffix="_to_given"),
+            *to_pauses(Expected.DECREASES),
+            *to_pauses(Expected.INCREASES, given=True, suffix="_to_given"),
             Question(name="nod_placement", outcome=Placement(response=NOD_ANSWER), expected=Expected.INCREASES),
         ),
     ),
@@ -141,15 +93,23 @@ _EXPERIMENTS = (
                 ),
             )
         },
-        questions=(_occurs(NOD, EventType.PAUSE), _occurs(BACKCHANNEL, EventType.PAUSE)),
+        questions=(*reaction(EventType.PAUSE, NOD), *reaction(EventType.PAUSE, BACKCHANNEL)),
         occasion=_PAUSE,
+    ),
+    Experiment(
+        name="A4_laugh",
+        about="the user laughs in the middle of the own turn, with a sober face",
+        needs=Level.LISTEN,
+        arms={TREATED: Inject(stream=AUDIO, deeds=(_LAUGHS, _SOBER), unanswered=(LAUGH,))},
+        questions=(*reaction(LAUGH, LAUGH), *reaction(LAUGH, SMILE)),
+        occasion=_LAUGH,
     ),
     Experiment(
         name="A5",
         about="negative control: faint noise at the user's microphone",
         needs=Level.LISTEN,
         arms={TREATED: Noise()},
-        questions=(_nothing("any_after_noise"),),
+        questions=(nothing("any_after_noise"),),
         occasion=_PAUSE,
     ),
     Experiment(
@@ -158,8 +118,8 @@ _EXPERIMENTS = (
         needs=Level.SEE,
         arms={TREATED: Off(stream=VIDEO)},
         questions=(
-            _smiles(Expected.DECREASES),
-            *_answers(Expected.UNCHANGED),
+            to_smiles(Expected.DECREASES),
+            *to_pauses(Expected.UNCHANGED),
             Question(name="seam", outcome=Seam(), expected=Expected.UNCHANGED, margin=1.0, largest=None),
         ),
     ),
@@ -169,7 +129,7 @@ _EXPERIMENTS = (
             about=f"the camera gives a {picture} picture",
             needs=Level.SEE,
             arms={TREATED: Camera(picture=picture)},
-            questions=(_smiles(Expected.DECREASES), *_answers(Expected.UNCHANGED)),
+            questions=(to_smiles(Expected.DECREASES), *to_pauses(Expected.UNCHANGED)),
         )
         for picture in Picture
     ),
@@ -179,9 +139,9 @@ _EXPERIMENTS = (
         needs=Level.SEE,
         arms={TREATED: Swap(stream=VIDEO)},
         questions=(
-            _smiles(Expected.DECREASES),
-            _smiles(Expected.INCREASES, given=True, suffix="_to_given"),
-            *_answers(Expected.UNCHANGED),
+            to_smiles(Expected.DECREASES),
+            to_smiles(Expected.INCREASES, given=True, suffix="_to_given"),
+            *to_pauses(Expected.UNCHANGED),
             Question(
                 name="smile_placement",
                 outcome=Placement(response=SMILE_ANSWER),
@@ -204,30 +164,23 @@ _EXPERIMENTS = (
             "smile": Inject(stream=VIDEO, deeds=(_SMILES,)),
             "nod": Inject(stream=VIDEO, deeds=(Deed(type=NOD, end=0.8),)),
         },
-        questions=(
-            Question(
-                name="smile_after_smile",
-                outcome=Occurs(behaviours=(SMILE,)),
-                expected=Expected.INCREASES,
-                arm="smile",
-                edge=(SMILE, SMILE),
-            ),
-            Question(
-                name="nod_after_nod",
-                outcome=Occurs(behaviours=(NOD,)),
-                expected=Expected.INCREASES,
-                arm="nod",
-                edge=(NOD, NOD),
-            ),
-        ),
+        questions=(*reaction(SMILE, SMILE, arm="smile"), *reaction(NOD, NOD, arm="nod")),
         occasion=_FACE,
+    ),
+    Experiment(
+        name="V5_hand",
+        about="the user raises a hand while the avatar speaks",
+        needs=Level.SEE,
+        arms={TREATED: Inject(stream=VIDEO, deeds=(Deed(type=HAND_RAISE, end=2.0),), unanswered=(YIELD,))},
+        questions=reaction(HAND_RAISE, YIELD, of=Stops(), free=True),
+        occasion=_HAND,
     ),
     Experiment(
         name="A5_blink",
         about="negative control: the user blinks",
         needs=Level.SEE,
         arms={TREATED: Inject(stream=VIDEO, deeds=(Deed(type=BLINK, end=0.18),))},
-        questions=(_nothing("any_after_blink"),),
+        questions=(nothing("any_after_blink"),),
         occasion=_FACE,
     ),
     Experiment(
@@ -242,7 +195,7 @@ _EXPERIMENTS = (
             Question(name=f"smile_if_{arm}", outcome=Occurs(behaviours=(SMILE,)), expected=Expected.REPORTED, arm=arm)
             for arm in ("heard", "seen")
         ),
-        occasion=_LAUGH,
+        occasion=_CONFLICT,
     ),
     *(
         Experiment(
@@ -250,7 +203,7 @@ _EXPERIMENTS = (
             about=f"Level 2 and the same with {about}: nothing gets worse by more than 5 %",
             needs=Level.SEE,
             arms={TREATED: CameraOn(picture=picture)},
-            questions=_kept(),
+            questions=kept(),
         )
         for name, picture, about in (
             ("N1", None, "its camera"),
@@ -264,7 +217,7 @@ _EXPERIMENTS = (
         about="the avatar's own voice comes back into the user's microphone: it must not answer itself",
         needs=Level.LISTEN,
         arms={TREATED: Echo()},
-        questions=(_steady(NOD), _steady(BACKCHANNEL)),
+        questions=(steady(NOD), steady(BACKCHANNEL)),
     ),
     Experiment(
         name="P1",

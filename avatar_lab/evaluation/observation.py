@@ -25,6 +25,7 @@ from avatar_lab.evaluation.metric.voice import Voice, track_voice
 from avatar_lab.event_types import Event, EventType
 from avatar_lab.events.blinks import detect_blinks
 from avatar_lab.events.gaze import detect_gaze_away
+from avatar_lab.events.laughs import detect_laughs
 from avatar_lab.events.leans import detect_leans
 from avatar_lab.events.nods import detect_nods
 from avatar_lab.events.reactions import detect_backchannels
@@ -101,13 +102,16 @@ def observe_channels(
     channel = {name: channels_PC[:, column] for column, name in enumerate(READ_CHANNELS)}
     speech = detect_speech(audio_S, layout.sample_rate)
     key, side = conversation.key, conversation.side
+    reactions = detect_backchannels(speech, conversation.user_speech(), interaction=key, side=side)
+    brief = [(reaction.start, reaction.end) for reaction in reactions]
     events = [
         *detect_nods(channel["pitch"], fps, interaction=key, side=side),
         *detect_smiles(channel["smile"], fps, interaction=key, side=side),
         *detect_blinks(channel["blink"], fps, interaction=key, side=side),
         *detect_leans(channel["lean"], fps, interaction=key, side=side),
         *detect_gaze_away(channel["gaze_x"][:, None], fps, interaction=key, side=side),
-        *detect_backchannels(speech, conversation.user_speech(), interaction=key, side=side),
+        *reactions,
+        *detect_laughs(audio_S, layout.sample_rate, brief, interaction=key, side=side),
     ]
     return Observation(
         jaw_P=channel["jaw"],

@@ -80,22 +80,6 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occurs:
-    """Whether a behaviour begins in the window of responses after the moment."""
-
-    behaviours: tuple[EventType, ...]
-    unit: str = "probability"
-
-    def pair(self, trial: Trial, arm: str) -> Pair | None:
-        time_1 = np.array([trial.unit.time])
-        hits = [
-            float(follows(seen.observation.onsets(self.behaviours), time_1)[0])
-            for seen in (trial.arms[CONTROL], trial.arms[arm])
-        ]
-        return hits[0], hits[1]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Answers:
     """Response to the user's cues after the moment: P(behaviour | cue) - P(behaviour | matched moment without).
 

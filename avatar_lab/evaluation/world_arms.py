@@ -24,7 +24,7 @@ from avatar_lab.evaluation.observation import Observation
 from avatar_lab.evaluation.outcomes import CONTROL, Seen, Trial
 from avatar_lab.evaluation.treatments import Delay, Off, Silence, Swap
 from avatar_lab.evaluation.units import Unit
-from avatar_lab.event_types import Event
+from avatar_lab.event_types import Event, EventType
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.world.agents import delayed_oracle, random_clip, yoked
 from avatar_lab.world.dialogue import Dialogue, partner_of
@@ -32,18 +32,35 @@ from avatar_lab.world.graph import Sense, Source
 
 SENSES = {Stream.USER_AUDIO: Sense.AUDIO, Stream.USER_VIDEO: Sense.VIDEO}
 
-Agent = Callable[[Dialogue, Dialogue, str], Sequence[Event]]
+Act = Callable[[Dialogue, Dialogue, str], Sequence[Event]]
 """What the side of a dialogue does; the second dialogue is one of other people, for those who look elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agent:
+    """A reference agent.
+
+    perceives  whether it knows its user at all; what does not keeps to the recording, turns included, whatever is done
+    """
+
+    act: Act
+    perceives: bool
 
 
 def world_agents(layout: Layout) -> dict[str, Agent]:
     """The reference agents by name."""
-    return {
+    knowing: dict[str, Act] = {
         "oracle": lambda own, other, side: own.of(side),
         "delayed_oracle": lambda own, other, side: delayed_oracle(own, side, layout).events,
+    }
+    unknowing: dict[str, Act] = {
         "yoked": lambda own, other, side: yoked(own, other, side).events,
         "random_clip": lambda own, other, side: random_clip(own, other, side).events,
         "frozen": lambda own, other, side: (),
+    }
+    return {
+        **{name: Agent(act=act, perceives=True) for name, act in knowing.items()},
+        **{name: Agent(act=act, perceives=False) for name, act in unknowing.items()},
     }
 
 
@@ -150,16 +167,18 @@ class WorldArms:
             side=side,
             time=unit.begin + unit.time,
             layout=self.layout,
-            events=self.agent(own, other, side),
+            events=self.agent.act(own, other, side),
             partner=other,
-            partner_events=self.agent(other, own, side),
+            partner_events=self.agent.act(other, own, side),
         )
 
     def _treated(self, treatment: object, unit: Unit, part: Part) -> list[Event]:
         if not isinstance(treatment, Inject):
             return treated(treatment, part)
-        done = again(part.dialogue, [deed.at(part.time, unit.recorded.user) for deed in treatment.deeds])
-        return list(self.agent(done, part.partner, part.side))
+        if not self.agent.perceives:
+            return list(part.events)
+        done = again(part.dialogue, treatment.done(unit))
+        return list(self.agent.act(done, part.partner, part.side))
 
     def _seen(self, unit: Unit, events: Sequence[Event]) -> Seen:
         """The events of the stretch, in its own time."""
@@ -170,6 +189,13 @@ class WorldArms:
             if unit.begin <= event.start < unit.begin + seconds
         ]
         still_P = np.zeros(round(seconds * float(self.layout.fps)))
-        observation = Observation(jaw_P=still_P, envelope_P=still_P, speech=[], events=here)
+        observation = Observation(jaw_P=still_P, envelope_P=still_P, speech=_spoken(unit, events), events=here)
         digest = repr([(event.type, round(event.start, 6), round(event.end, 6)) for event in here])
         return Seen(observation=observation, digest=digest)
+
+
+def _spoken(unit: Unit, events: Sequence[Event]) -> list[tuple[float, float]]:
+    """Words of the agent's own turns that are heard in the stretch, those begun before it too, in its own time."""
+    first, last = unit.begin, unit.begin + unit.conversation.seconds
+    spans = [(e.start, e.end) for e in events if e.type is EventType.IPU and e.start < last and e.end > first]
+    return sorted((max(start, first) - first, min(end, last) - first) for start, end in spans)

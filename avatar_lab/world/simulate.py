@@ -26,8 +26,8 @@ from avatar_lab.world.speaking import reaction_rows
 from avatar_lab.world.tracks import VOICE_RATE
 from avatar_lab.world.turn_taking import BREATH, TurnTaking
 
-_EDITABLE = (EventType.PAUSE, EventType.LOW_PITCH, EventType.HESITATION)
-"""Cues inside a turn that can be removed from it."""
+_EDITABLE = (EventType.PAUSE, EventType.LOW_PITCH, EventType.HESITATION, EventType.YIELD)
+"""What can be removed from a turn although it is no behaviour of its own."""
 _BID_CLEARANCE = 1.6
 """No one interrupts a turn that is so close to its beginning or its end (seconds)."""
 _BEFORE_TURN_END = 0.25

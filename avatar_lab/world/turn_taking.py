@@ -184,6 +184,8 @@ class TurnTaking(Engine):
         """Stop speaking for the partner's sake, or after one's own few words."""
         side, now, cause = candidate.side, candidate.start, candidate.cause
         index = self.active(side, now)
+        if removed(self.do, side, EventType.YIELD, now):
+            return
         if cause is not None and cause.side == side:
             self.write(side, EventType.YIELD, candidate.event_id, now, now, candidate)
         elif index is not None and index not in self.bids and now > self.turns[index].start + BREATH:

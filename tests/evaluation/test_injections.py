@@ -17,16 +17,16 @@ from avatar_lab.evaluation.treatments import Scene, token_at
 from avatar_lab.evaluation.units import Unit
 from avatar_lab.layout import Stream
 from avatar_lab.tensors import DyadBatch
-from tests.evaluation.simulated import LAYOUT, conversations, references
+from tests.evaluation.simulated import CALIBRATED, LAYOUT, QUICKSTART, conversations, references
 
 
-def unit_of(name: str, arm: str) -> tuple[Inject, Unit]:
+def unit_of(name: str, arm: str, world: str = QUICKSTART) -> tuple[Inject, Unit]:
     experiment = EXPERIMENTS[name]
     treatment = experiment.arms[arm]
     assert isinstance(treatment, Inject)
     assert experiment.occasion is not None
-    known = references(2)
-    for conversation in conversations(2):
+    known = references(2, world)
+    for conversation in conversations(2, world):
         unit = injection_unit(
             conversation, known, occasion=experiment.occasion, arms=[treatment], layout=LAYOUT, seed=0
         )
@@ -36,15 +36,24 @@ def unit_of(name: str, arm: str) -> tuple[Inject, Unit]:
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize(("name", "arm"), [("A4", "treated"), ("V5", "smile"), ("A5_blink", "treated")])
-def test_arms_agree_before_the_event_and_differ_in_it(name: str, arm: str) -> None:
-    treatment, unit = unit_of(name, arm)
+@pytest.mark.parametrize(
+    ("name", "arm", "world"),
+    [
+        ("A4", "treated", QUICKSTART),
+        ("V5", "smile", QUICKSTART),
+        ("A5_blink", "treated", QUICKSTART),
+        ("A4_laugh", "treated", CALIBRATED),
+        ("V5_hand", "treated", CALIBRATED),
+    ],
+)
+def test_arms_agree_before_the_event_and_differ_in_it(name: str, arm: str, world: str) -> None:
+    treatment, unit = unit_of(name, arm, world)
     studio = SimpleNamespace(
-        references=references(2), audio_codec=TinyAudio.load(), video_codec=TinyVideo.load(), layout=LAYOUT
+        references=references(2, world), audio_codec=TinyAudio.load(), video_codec=TinyVideo.load(), layout=LAYOUT
     )
     scene = Scene(studio=cast(Studio, studio), units=[unit], partners=[unit], batch=cast(DyadBatch, None))
     dialogue = studio.references.dialogue(unit.recorded.interaction)
-    done = again(dialogue, [deed.at(unit.begin + unit.time, unit.recorded.user) for deed in treatment.deeds])
+    done = again(dialogue, treatment.rendered(unit))
     with torch.inference_mode():
         before, after = (encoded_user(d, unit, treatment.stream, scene) for d in (dialogue, done))
     assert before.shape == after.shape

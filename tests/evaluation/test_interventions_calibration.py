@@ -12,9 +12,9 @@ from scipy.stats import binom
 from avatar_lab.evaluation.answers import Answer, passes
 from avatar_lab.evaluation.equivalence import Conclusion
 from avatar_lab.evaluation.experiment import Expected, Experiment
-from avatar_lab.evaluation.intervene import ask, units_of
 from avatar_lab.evaluation.intervention_rows import mark_gating, rows_of_agent
 from avatar_lab.evaluation.interventions import EXPERIMENTS
+from avatar_lab.evaluation.interview import ask, units_of
 from avatar_lab.evaluation.outcomes import Rate, Trial
 from avatar_lab.evaluation.own_channel import Echo
 from avatar_lab.evaluation.permutation import Alternative, sign_flip_test
@@ -42,7 +42,7 @@ def asked(agent: str) -> dict[str, Answer]:
         experiment = EXPERIMENTS[name]
         units, partners = units_of(experiment, conversations(DYADS), known, layout=LAYOUT, seed=0)
         arms = WorldArms(agent=world_agents(LAYOUT)[agent], dialogue=known.dialogue, layout=LAYOUT, seed=0)
-        for one in ask(experiment, arms, units, partners, level=Level.SEE, references=known, seed=0):
+        for one in ask(experiment, arms, units, partners, level=Level.SEE, free=True, references=known, seed=0):
             found[f"{name}/{one.question}"] = one
     return found
 
@@ -107,7 +107,7 @@ def test_an_avatar_that_answers_its_own_echo_is_caught() -> None:
     known, experiment = references(DYADS), EXPERIMENTS["N5"]
     units, partners = units_of(experiment, conversations(DYADS), known, layout=LAYOUT, seed=0)
     arms = Echoing(agent=world_agents(LAYOUT)["oracle"], dialogue=known.dialogue, layout=LAYOUT, seed=0)
-    answers = ask(experiment, arms, units, partners, level=Level.SEE, references=known, seed=0)
+    answers = ask(experiment, arms, units, partners, level=Level.SEE, free=True, references=known, seed=0)
     assert [one.question for one in answers] == ["nod_rate", "backchannel_rate"]
     for one in answers:
         assert one.equivalence is Conclusion.DIFFERENT, one

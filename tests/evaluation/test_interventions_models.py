@@ -15,11 +15,13 @@ from avatar_lab.evaluation.agents import AGENTS, ModelAgent
 from avatar_lab.evaluation.answers import Answer, passes
 from avatar_lab.evaluation.arms import BrokenHistory, ModelArms
 from avatar_lab.evaluation.camera import Camera, Picture
+from avatar_lab.evaluation.causality import Baseline, no_future, on_the_codebook, own_user_only
 from avatar_lab.evaluation.conversation import recorded_batch
-from avatar_lab.evaluation.exact_checks import fallback, no_future, on_the_codebook, own_user_only
-from avatar_lab.evaluation.intervene import Interviewer, run_interventions, units_of
+from avatar_lab.evaluation.fallback import fallback
+from avatar_lab.evaluation.intervene import Interviewer, run_interventions
 from avatar_lab.evaluation.intervention_rows import interventions_df
 from avatar_lab.evaluation.interventions import EXPERIMENTS
+from avatar_lab.evaluation.interview import units_of
 from avatar_lab.evaluation.outcomes import CONTROL
 from avatar_lab.evaluation.own_channel import Echo
 from avatar_lab.evaluation.references import Unavailable
@@ -106,6 +108,10 @@ def batch_of(studio: TinyStudio) -> DyadBatch:
     return recorded_batch(studio.data, studio.conversations)
 
 
+def baseline_of(batch: DyadBatch, level: Level = Level.SEE, *, scripted: bool = True) -> Baseline:
+    return Baseline.of(tiny_checkpoint(level), batch, level=level, silence_K=SILENCE_K, seed=0, scripted=scripted)
+
+
 def test_levels_nest_and_a_level_that_does_not_is_found() -> None:
     batch = batch_of(TinyStudio(num_dyads=1))
     for upper in (Level.SEE, Level.LISTEN):
@@ -133,9 +139,12 @@ def test_levels_nest_and_a_level_that_does_not_is_found() -> None:
 
 def test_the_future_is_not_known() -> None:
     batch = batch_of(TinyStudio(num_dyads=1))
-    found = no_future(tiny_checkpoint(Level.SEE), batch, level=Level.SEE, silence_K=SILENCE_K, seed=0)
+    found = no_future(baseline_of(batch))
     assert [finding.question for finding in found] == ["user_audio", "user_video", "script"]
     assert all(finding.passed and finding.vacuous is None for finding in found), found
+    free = no_future(baseline_of(batch, scripted=False))
+    assert [finding.question for finding in free] == ["user_audio", "user_video"], "there is no script to know"
+    assert all(finding.passed and finding.vacuous is None for finding in free), free
 
 
 def test_a_leak_of_one_block_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,17 +156,16 @@ def test_a_leak_of_one_block_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
     studio = TinyStudio(num_dyads=1)
     batch = batch_of(studio)
-    checkpoint = tiny_checkpoint(Level.SEE)
     monkeypatch.setattr("avatar_lab.context.Layout.visible_end", leaking)
     monkeypatch.setattr(
-        "avatar_lab.evaluation.exact_checks.first_to_see",
+        "avatar_lab.evaluation.causality.first_to_see",
         lambda layout, stream, token: next(b for b in range(99) if honest(layout, stream, b) > token),
     )
     monkeypatch.setattr(
         "avatar_lab.evaluation.treatments.first_to_see",
         lambda layout, stream, token: next(b for b in range(99) if honest(layout, stream, b) > token),
     )
-    found = {f.question: f for f in no_future(checkpoint, batch, level=Level.SEE, silence_K=SILENCE_K, seed=0)}
+    found = {f.question: f for f in no_future(baseline_of(batch))}
     assert not found["user_audio"].passed
     assert not found["user_video"].passed
     assert found["script"].passed
@@ -168,7 +176,7 @@ def test_a_leak_of_one_block_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_yoked_audio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that hears the user of the next conversation of its batch."""
     batch = batch_of(TinyStudio(num_dyads=2))
-    found = own_user_only(tiny_checkpoint(Level.SEE), batch, level=Level.SEE, silence_K=SILENCE_K, seed=0)
+    found = own_user_only(baseline_of(batch))
     assert [check.question for check in found] == ["user_audio_of_others", "user_video_of_others"]
     assert all(check.passed and check.vacuous is None for check in found), found
     honest = generate.block_inputs
@@ -179,7 +187,7 @@ def test_yoked_audio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         return honest(replace(context, user=other), layout)
 
     monkeypatch.setattr(generate, "block_inputs", yoked)
-    heard, seen = own_user_only(tiny_checkpoint(Level.SEE), batch, level=Level.SEE, silence_K=SILENCE_K, seed=0)
+    heard, seen = own_user_only(baseline_of(batch))
     assert not heard.passed
     assert seen.passed
 
@@ -187,7 +195,7 @@ def test_yoked_audio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_soft_audio_in_the_history_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that remembers mixtures of entries in place of the tokens that were heard."""
     batch = batch_of(TinyStudio(num_dyads=1))
-    found = on_the_codebook(tiny_checkpoint(Level.LISTEN), batch, level=Level.LISTEN, silence_K=SILENCE_K, seed=0)
+    found = on_the_codebook(baseline_of(batch, Level.LISTEN))
     assert found.passed
     assert found.compared == batch.size * NUM_BLOCKS * LAYOUT.audio_per_block
     write = JointDiT.write_block
@@ -197,7 +205,7 @@ def test_soft_audio_in_the_history_is_caught(monkeypatch: pytest.MonkeyPatch) ->
         write(self, clean, memory, cache)
 
     monkeypatch.setattr(JointDiT, "write_block", soft)
-    broken = on_the_codebook(tiny_checkpoint(Level.LISTEN), batch, level=Level.LISTEN, silence_K=SILENCE_K, seed=0)
+    broken = on_the_codebook(baseline_of(batch, Level.LISTEN))
     assert not broken.passed
 
 
@@ -255,6 +263,21 @@ def test_a_teacher_has_no_history_and_checks_are_for_checkpoints() -> None:
         asked(studio, "teacher", "A1")
     with pytest.raises(Unavailable, match="streaming checkpoints only"):
         asked(studio, "oracle", "F1")
+
+
+def test_who_decides_itself_when_to_speak_is_not_given_its_turns() -> None:
+    """The arms of an agent without a script are free too, from the same history and noise."""
+    studio = TinyStudio(num_dyads=2)
+    units, partners = units_of(EXPERIMENTS["A1"], studio.conversations, studio.references, layout=LAYOUT, seed=0)
+    made = {}
+    for name in ("level2", "level2_free"):
+        agent = AGENTS[name]
+        assert isinstance(agent, ModelAgent)
+        trials = ModelArms(studio=studio, agent=agent, batch_size=4).trials(EXPERIMENTS["A1"], units, partners)
+        made[name] = [trial.arms[CONTROL].digest for trial in trials]
+    batch = studio.data.cut([unit.window for unit in units])
+    assert bool(batch.script_BE.any(1).all())
+    assert all(scripted != free for scripted, free in zip(*made.values(), strict=True))
 
 
 def test_units_change_from_a_block_on() -> None:

@@ -225,6 +225,27 @@ def test_a_forced_cue_changes_only_what_comes_after_it(kind: EventType) -> None:
 
 
 @pytest.mark.ci
+def test_a_yield_that_is_removed_leaves_the_turn_as_it_was() -> None:
+    yielded = 0
+    for seed in range(FORCED_IN):
+        before = simulate(seed, SHORT, graph=GRAPH)
+        moment = _moment(before)
+        if moment is None:
+            continue
+        speaker, time = moment
+        hand = Intervention(
+            action=Action.FORCE, side=partner_of(speaker), type=Kind.HAND_RAISE, start=time, end=time + 2
+        )
+        spared = Intervention(action=Action.REMOVE, side=speaker, type=Kind.YIELD, start=time, end=time + 3)
+        after, kept = (simulate(seed, SHORT, graph=GRAPH, do=do) for do in ([hand], [hand, spared]))
+        yielded += any(time <= event.start < time + 3 for event in after.of(speaker, Kind.YIELD))
+        assert not any(time <= event.start < time + 3 for event in kept.of(speaker, Kind.YIELD))
+        turns = [next(t for t in one.turns if t.side == speaker and t.start <= time < t.end) for one in (before, kept)]
+        assert turns[0].end == turns[1].end
+    assert yielded > 4
+
+
+@pytest.mark.ci
 def test_video_cues_are_not_answered_while_the_camera_is_off() -> None:
     graph = calibrated()
     assert graph.outages is not None
