@@ -25,14 +25,14 @@ def unit_of(name: str, arm: str, world: str = QUICKSTART) -> tuple[Inject, Unit]
     treatment = experiment.arms[arm]
     assert isinstance(treatment, Inject)
     assert experiment.occasion is not None
-    known = references(2, world)
-    for conversation in conversations(2, world):
+    known = references(6, world)
+    for conversation in conversations(6, world):
         unit = injection_unit(
             conversation, known, occasion=experiment.occasion, arms=[treatment], layout=LAYOUT, seed=0
         )
         if unit is not None:
             return treatment, unit
-    raise AssertionError("no moment in two dyads")
+    raise AssertionError("no moment in six dyads")
 
 
 @pytest.mark.ci
@@ -49,7 +49,7 @@ def unit_of(name: str, arm: str, world: str = QUICKSTART) -> tuple[Inject, Unit]
 def test_arms_agree_before_the_event_and_differ_in_it(name: str, arm: str, world: str) -> None:
     treatment, unit = unit_of(name, arm, world)
     studio = SimpleNamespace(
-        references=references(2, world), audio_codec=TinyAudio.load(), video_codec=TinyVideo.load(), layout=LAYOUT
+        references=references(6, world), audio_codec=TinyAudio.load(), video_codec=TinyVideo.load(), layout=LAYOUT
     )
     scene = Scene(studio=cast(Studio, studio), units=[unit], partners=[unit], batch=cast(DyadBatch, None))
     dialogue = studio.references.dialogue(unit.recorded.interaction)

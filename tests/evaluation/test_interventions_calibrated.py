@@ -19,26 +19,24 @@ from avatar_lab.evaluation.injections import Inject, again
 from avatar_lab.evaluation.intervention_rows import mark_gating, rows_of_agent
 from avatar_lab.evaluation.interventions import EXPERIMENTS
 from avatar_lab.evaluation.interview import ask, has_edge, units_of
-from avatar_lab.evaluation.metric.voice import track_voice
 from avatar_lab.evaluation.outcomes import Trial
 from avatar_lab.evaluation.references import Unavailable
 from avatar_lab.evaluation.units import AFTER_SECONDS, Unit
 from avatar_lab.evaluation.world_arms import WorldArms, world_agents
 from avatar_lab.event_types import EventType
+from avatar_lab.events.laughs import detect_laughs
 from avatar_lab.level import Level
 from avatar_lab.world.calibrated import calibrated
 from avatar_lab.world.dialogue import Dialogue
 from avatar_lab.world.face import render_face
 from avatar_lab.world.simulate import simulate
-from avatar_lab.world.voice import synthesize
+from avatar_lab.world.tracks import VOICE_RATE
+from avatar_lab.world.voice import F0, synthesize
 from tests.evaluation.simulated import CALIBRATED, LAYOUT, QUICKSTART, SECONDS, Simulated, conversations, references
 
 DYADS = 14
 KNOWN = references(DYADS, CALIBRATED)
-CHANGES = (
-    *("A4_laugh/laugh_after_laugh", "A4_laugh/smile_after_laugh", "V5/nod_after_nod"),
-    "V5_hand/yield_after_hand_raise",
-)
+CHANGES = ("A4_laugh/laugh_after_laugh", "A4_laugh/smile_after_laugh", "V5_hand/yield_after_hand_raise")
 
 
 @cache
@@ -77,6 +75,7 @@ def test_who_answers_passes_and_who_does_not_fails(question: str) -> None:
         assert not rows()[agent, question]["passed"], rows()[agent, question]
         assert rows()[agent, question]["effect"] in (0, None), "what is done to the user does not reach it"
     assert rows()["oracle", question]["gating"]
+    assert rows()["oracle", "V5/nod_after_nod"]["expected"] == Expected.INCREASES, "the quickstart has no such edge"
 
 
 @pytest.mark.ci
@@ -120,7 +119,7 @@ def test_a_user_is_rendered_as_if_nobody_had_answered(name: str, answer: EventTy
         assert answers(alone) == 0
         cue = treatment.deeds[0].type
         assert any(event.start == pytest.approx(time) for event in alone.of(unit.recorded.user, cue))
-    assert answered > len(units(name)[0]) / 4
+    assert answered > len(units(name)[0]) / 6
 
 
 @pytest.mark.ci
@@ -142,24 +141,27 @@ def test_the_floor_is_where_the_cue_needs_it_and_the_user_is_perceived() -> None
 
 @pytest.mark.ci
 def test_the_laugh_is_in_the_sound_and_the_hand_in_the_picture() -> None:
-    """A laugh is higher than the words it replaces; a hand changes the lower right of the picture and nothing else."""
-    higher = []
+    """A laugh comes in bursts and is higher than one speaks; a hand comes up at the lower right of the picture."""
+    burst = 0
     for unit in units("A4_laugh")[0][:6]:
         before, after = renditions("A4_laugh", unit)
         heard = [voice_of(dialogue, unit) for dialogue in (before, after)]
-        now = unit.begin + unit.time
+        user, now = unit.recorded.user, unit.begin + unit.time
         assert np.array_equal(*(wav_S[: int((now - 0.1) * LAYOUT.sample_rate)] for wav_S in heard))
-        tracks = [track_voice(wav_S, LAYOUT.sample_rate) for wav_S in heard]
-        higher.append(tracks[1].during(now, now + 0.4).median_f0() - tracks[0].median_f0())
-    assert min(higher) > 1, higher
+        laugh = next(e for e in after.of(user, EventType.LAUGH) if e.start == pytest.approx(now))
+        burst += len(detect_laughs(heard[1], LAYOUT.sample_rate, [(laugh.start, laugh.end)]))
+        rows = slice(round(now * VOICE_RATE), round((now + 0.4) * VOICE_RATE))
+        f0_R = after.tracks[user].voice_RQ[rows, F0]
+        assert np.median(f0_R) > 2 ** (1 / 12) * after.persons[user].voice.f0
+    assert burst >= 4
     for unit in units("V5_hand")[0][:4]:
         before, after = renditions("V5_hand", unit)
-        first = round((unit.begin + unit.time) * LAYOUT.fps)
+        first = round((unit.begin + unit.time) * float(LAYOUT.fps))
         frames = [picture_of(dialogue, unit, slice(first - 5, first + 25)) for dialogue in (before, after)]
         assert np.array_equal(frames[0][:5], frames[1][:5])
-        raised_HW = np.abs(frames[1][24].astype(int) - frames[0][24]).max(-1)
-        assert (raised_HW[34:, 44:] > 40).mean() > 0.4
-        assert (raised_HW[:20, :40] > 40).mean() < 0.05
+        changed_HW = np.abs(frames[1][24].astype(int) - frames[0][24]).max(-1) > 20
+        assert changed_HW[34:, 44:].mean() > 0.1
+        assert changed_HW[:20, :40].mean() < 0.02
 
 
 def renditions(name: str, unit: Unit) -> tuple[Dialogue, Dialogue]:
