@@ -28,6 +28,7 @@ from avatar_lab.evaluation.questions import (
     to_pauses,
     to_smiles,
 )
+from avatar_lab.evaluation.toggling import Seams, Toggle
 from avatar_lab.evaluation.treatments import Delay, Off, Silence, Swap
 from avatar_lab.evaluation.units import Occasion
 from avatar_lab.event_types import EventType
@@ -196,6 +197,13 @@ _EXPERIMENTS = (
             for arm in ("heard", "seen")
         ),
         occasion=_CONFLICT,
+    ),
+    Experiment(
+        name="V7",
+        about="the camera goes off and on again every 20 s: no seam shows",
+        needs=Level.SEE,
+        arms={TREATED: Toggle()},
+        questions=(Question(name="seams", outcome=Seams(), expected=Expected.UNCHANGED, margin=1.0, largest=None),),
     ),
     *(
         Experiment(
