@@ -66,10 +66,12 @@ def test_a_fresh_process_follows_one_that_died(
     assert pid_of(helper) != before
 
 
-def test_what_is_no_helper_is_said() -> None:
-    echo = shutil.which("echo")
-    assert echo is not None
-    with ServedProcess(echo, "tests.answering", timeout=60.0) as process, pytest.raises(Refusal, match="no answer"):
+def test_what_is_no_helper_is_said(tmp_path: Path) -> None:
+    shell = tmp_path / "shell"
+    shell.write_text("#!/bin/sh\nread request\necho hello\n")
+    shell.chmod(0o755)
+    said = r"x: the helper process says b'hello\\n', which is no answer"
+    with ServedProcess(str(shell), "tests.answering", timeout=60.0) as process, pytest.raises(Refusal, match=said):
         list(process.ask({"op": "echo"}, about="x"))
     with ServedProcess("nowhere/python", "tests.answering", timeout=60.0) as process, pytest.raises(FileNotFoundError):
         list(process.ask({"op": "echo"}, about="x"))
