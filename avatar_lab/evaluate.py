@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 LATENCY_AGENT = "level3"
 READER_CONVERSATIONS = 4
-SETTINGS_VERSION = 4
+SETTINGS_VERSION = 5
 """Raise when a change of code makes old rows wrong."""
 INTERVENTIONS_VERSION = 2
 """The same for answers about interventions."""

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import yaml
 
-from avatar_lab.checkpoint import load_checkpoint
+from avatar_lab.checkpoint import Card, load_checkpoint
 from avatar_lab.config import RunConfig
 from avatar_lab.model_card import model_card
 from avatar_lab.run_folder import signed, write_artefacts
+from avatar_lab.run_table import cards_of
 from avatar_lab.train import build_stage, shared_objects
 from avatar_lab.training.restore import latest_roles
 
@@ -61,10 +62,13 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
-        if arguments.half and arguments.to is None:
+        own = arguments.to is None or any(run.resolve() == arguments.to.resolve() for run in arguments.runs)
+        if arguments.half and own:
             raise ValueError("--half would lose digits of the run's own files: give another folder with --to")
         for run in arguments.runs:
             for path in export(run, arguments.to or run):
+                if not isinstance(cards_of(path.parent)[path.name], Card):  # a codec, or another small network
+                    continue
                 if arguments.half:
                     load_checkpoint(path).save(path, half=True)
                 if arguments.card:

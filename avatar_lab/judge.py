@@ -4,11 +4,12 @@
       artefact: level2
       metric: backchannel_response
       every_steps: 20
-      evaluate: {num_dyads: 16, seconds: 54}
+      evaluate: {num_dyads: 16, seconds: 54} # split: val, where the data have one
 
-Every so many steps, and at the end, what the stage would export is rolled out on the validation split. Values lie in
-``<out>/judged.jsonl``, rows of all metrics beside them in ``<out>/judged``: ``avatar_lab.evaluation.reading`` compares
-steps as it compares checkpoints. The run's artefacts are those of its best step.
+Every so many steps, and at the end, what the stage would export is rolled out on the validation split, on the CPU of
+the first rank while the others wait. Values lie in ``<out>/judged.jsonl``, rows of all metrics beside them in
+``<out>/judged``: ``avatar_lab.evaluation.reading`` compares steps as it compares checkpoints. The artefacts of a
+finished run are those of its best step; a signal to stop waits for the judgement under way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from avatar_lab.config import RunConfig, check_keys
 from avatar_lab.evaluation.estimates import estimate_metric
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.training.checkpointing import write_atomically
-from avatar_lab.validation import validate
+from avatar_lab.validation import check_validation, validate
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,34 @@ class Judge:
         self.every_steps = self.config.every_steps
         out = Path(config.out)
         self.log, self.folder = out / "judged.jsonl", out / "judged"
+        self.asked = {name: plain.get(name) for name in ("artefact", "metric", "evaluate")}
+        """What a value depends on; values of another question do not compete."""
+
+    def check(self) -> None:
+        """Refuse a judge that could not judge, before anything is trained.
+
+        Raises:
+            ValueError: a key of ``evaluate`` is unknown, or the data have no such split.
+        """
+        check_validation(self.run, evaluate=self.evaluate, out=self.folder / "evaluation")
+
+    @property
+    def evaluate(self) -> dict[str, Any]:
+        """With one worker, this process: others would not know that a signal means to finish first."""
+        return {"workers": 1} | self.config.evaluate
+
+    def knows(self, step: int) -> bool:
+        """Whether that step was judged already, by the same question."""
+        return any(row["step"] == step for row in self.rows())
+
+    def forget_after(self, step: int) -> None:
+        """Drop what was judged beyond ``step``, from which the run goes on."""
+        if self.log.is_file():
+            every = [json.loads(line) for line in self.log.read_text().splitlines()]
+            self._write(row for row in every if row["step"] <= step)
+        for folder in self.folder.glob("step_*"):
+            if int(folder.name.removeprefix("step_")) > step:
+                shutil.rmtree(folder)
 
     def judge(self, *, step: int, artefacts: Mapping[str, Checkpoint]) -> None:
         """Measure what the stage exports after ``step`` steps; only the best so far is kept on disk.
@@ -91,13 +120,12 @@ class Judge:
             self.run,
             checkpoints={agent: here / f"{name}.safetensors"},
             references=(),
-            evaluate=self.config.evaluate,
+            evaluate=self.evaluate,
             out=self.folder / "evaluation",
         )
         found = estimate_metric(rows, agent=agent, metric=self.config.metric, seed=self.run.seed).estimate
-        row = {"step": step, "metric": self.config.metric, "value": found.value, "low": found.low, "high": found.high}
-        kept = [each for each in self.rows() if each["step"] != step]
-        write_atomically(self.log, "".join(json.dumps(each) + "\n" for each in (*kept, row)))
+        row = {"step": step, "value": found.value, "low": found.low, "high": found.high} | self.asked
+        self._write((*(each for each in self.rows() if each["step"] != step), row))
         best = self.best()
         said = "undefined" if found.value is None else f"{found.value:.3g} ({found.low:.3g} ... {found.high:.3g})"
         log.info("step %d: %s of %s is %s; best is step %s", step, self.config.metric, name, said, best)
@@ -106,13 +134,14 @@ class Judge:
                 shutil.rmtree(folder)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Judged steps."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.is_file() else []
+        """Steps judged by this question, oldest first."""
+        every = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.is_file() else []
+        return [row for row in every if all(row[name] == value for name, value in self.asked.items())]
 
     def best(self) -> int | None:
-        """The best judged step; the earlier of equals. ``None`` while no step has a value."""
+        """The best judged step that is kept; the earlier of equals. ``None`` while no step has a value."""
         sign = 1 if METRICS[self.config.metric].higher_better else -1
-        known = [row for row in self.rows() if row["value"] is not None]
+        known = [row for row in self.rows() if row["value"] is not None and self._of(row["step"]).is_dir()]
         return max(known, key=lambda row: (sign * row["value"], -row["step"]))["step"] if known else None
 
     def choose(self, artefacts: Mapping[str, Checkpoint]) -> dict[str, Checkpoint]:
@@ -123,6 +152,9 @@ class Judge:
             return dict(artefacts)
         log.info("artefacts are those of step %d, the best by %s", step, self.config.metric)
         return {name: load_checkpoint(self._of(step) / f"{name}.safetensors") for name in artefacts}
+
+    def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        write_atomically(self.log, "".join(json.dumps(row) + "\n" for row in rows))
 
     def _of(self, step: int) -> Path:
         return self.folder / f"step_{step:08d}"

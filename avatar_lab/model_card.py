@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from avatar_lab.checkpoint import Card, Checkpoint, load_checkpoint
 from avatar_lab.layout import Stream
 from avatar_lab.run_table import cards_of, runs_df
@@ -66,7 +68,7 @@ def _runs(root: Path, card: Card) -> str:
     rows = table[["/" not in run and _made_by(root / run) in stages for run in table.run]]
     lines = ["| run | steps | minutes | seed | commit | data |", "|---|---|---|---|---|---|"]
     for row in rows.to_dict("records"):
-        data = "none" if row["data"] is None else row["data"][:12]
+        data = "none" if pd.isna(row["data"]) else row["data"][:12]
         minutes = row["seconds"] / 60
         lines.append(f"| {row['run']} | {row['step']} | {minutes:.1f} | {row['seed']} | {row['commit']} | {data} |")
     return "\n".join(lines) + f"\n\nLineage: {', '.join(card.lineage) or 'none'}."

@@ -87,13 +87,15 @@ def terms(data: DatasetInfo) -> dict[str, Any]:
     }
 
 
-def signed(run: Path, artefacts: Mapping[str, Any]) -> dict[str, Any]:
-    """``artefacts`` of ``run`` with its commit, the licences of its data and its last metrics on their cards.
+def signed(run: Path, artefacts: Mapping[str, Any], *, step: int | None = None) -> dict[str, Any]:
+    """``artefacts`` of ``run`` with its commit, the licences of its data and its last metrics, up to ``step``, on their
+    cards.
 
     Licences and a ban on commercial use are inherited from every ancestor, and from the data of every start of the run.
     """
     starts = [json.loads(line) for line in (run / "starts.jsonl").read_text().splitlines()]
     rows = read_rows(run / "metrics.jsonl") if (run / "metrics.jsonl").exists() else []
+    rows = [row for row in rows if step is None or row["step"] <= step]
     metrics = {name: value for name, value in rows[-1].items() if "/" in name and value is not None} if rows else {}
     used = [start["data"] for start in starts if start["data"] is not None]
     licences = [licence for data in used for licence in data["licences"]]
@@ -108,10 +110,11 @@ def signed(run: Path, artefacts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: sign(artefact) for name, artefact in artefacts.items()}
 
 
-def finish(out: Path, artefacts: Mapping[str, Any], *, steps: int) -> None:
-    """Write the artefacts, then ``done.json``."""
-    written = write_artefacts(out, signed(out, artefacts))
-    (out / "done.json").write_text(json.dumps({"steps": steps, "artefacts": written} | provenance(), indent=1))
+def finish(out: Path, artefacts: Mapping[str, Any], *, steps: int, best_step: int | None = None) -> None:
+    """Write the artefacts, then ``done.json``; ``best_step``: they are not of the last step but of that one."""
+    written = write_artefacts(out, signed(out, artefacts, step=best_step))
+    done = {"steps": steps, "artefacts": written} | ({} if best_step is None else {"best_step": best_step})
+    (out / "done.json").write_text(json.dumps(done | provenance(), indent=1))
 
 
 def write_artefacts(folder: Path, artefacts: Mapping[str, Any]) -> list[str]:

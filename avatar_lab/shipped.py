@@ -1,6 +1,7 @@
 """Checkpoints that travel with the package, trained on the embedded world: streaming and notebooks work at once.
 
-``shipped:level3`` stands for a path wherever a checkpoint is named; ``weights/checkpoints`` holds a model card of each.
+``shipped:level3`` stands for a path where a checkpoint is streamed or compared; ``weights/checkpoints`` holds a model
+card of each.
 """
 
 from __future__ import annotations

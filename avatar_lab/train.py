@@ -88,6 +88,7 @@ def run(config: RunConfig) -> int:
         from avatar_lab.judge import Judge  # likewise
 
         judge = Judge(config)
+        judge.check()
     stage, data = build_stage(config, shared), build_data(config, shared)
     fit, machine = build(config.training), build(config.cluster["machine"])
     samples = None if config.samples is None else build(chosen("samples", config.samples), **shared)
@@ -112,7 +113,10 @@ def run(config: RunConfig) -> int:
         return result.exit_code
     if distributed.rank() == 0:
         artefacts: Mapping[str, Any] = stage.export(result.roles)
-        finish(out, artefacts if judge is None else judge.choose(artefacts), steps=result.steps_done)
+        if judge is None:
+            finish(out, artefacts, steps=result.steps_done)
+        else:
+            finish(out, judge.choose(artefacts), steps=result.steps_done, best_step=judge.best())
         if config.gate is not None:
             from avatar_lab.gate import GATE_EXIT_CODE, passes
 

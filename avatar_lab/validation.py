@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from avatar_lab.config import RunConfig, compose_more, known_keys
-from avatar_lab.evaluate import measure_agents
+from avatar_lab.config import RunConfig, check_keys, compose_more, known_keys
+from avatar_lab.evaluate import build_studio, measure_agents
 from avatar_lab.evaluate_config import EvaluateConfig
 from avatar_lab.evaluation.rows import samples_df
 
@@ -31,9 +31,24 @@ def validate(
     Raises:
         ValueError: a key is unknown, or the data are not there.
     """
+    own = {"out": str(out), "agents": sorted(references), "compare": {n: str(p) for n, p in checkpoints.items()}}
+    measure_agents(_evaluation(config, evaluate, own))
+    return samples_df(out / "rows")
+
+
+def check_validation(config: RunConfig, *, evaluate: Mapping[str, Any], out: Path) -> None:
+    """Refuse what could not be validated, before anything is trained.
+
+    Raises:
+        ValueError: a key is unknown, or the data have no such split, or no conversation in it that is long enough.
+    """
+    build_studio(_evaluation(config, evaluate, {"out": str(out), "agents": [], "compare": {}}))
+
+
+def _evaluation(config: RunConfig, evaluate: Mapping[str, Any], own: Mapping[str, Any]) -> EvaluateConfig:
+    check_keys(evaluate, EvaluateConfig, "evaluate")
+    if "root" not in config.data:
+        raise ValueError("a run can be validated only on a prepared data set: data=shards data.root=FOLDER")
     node = compose_more("evaluate", [f"root={config.root}", f"shards={config.data['root']}"])
     plain = known_keys(node, EvaluateConfig, "an evaluation") | _DEFAULTS | dict(evaluate)
-    own = {"out": str(out), "agents": sorted(references), "compare": {n: str(p) for n, p in checkpoints.items()}}
-    run = {"layout": config.layout, "codec": config.codec, "seed": config.seed}
-    measure_agents(EvaluateConfig.of(plain | own | run))
-    return samples_df(out / "rows")
+    return EvaluateConfig.of(plain | dict(own) | {"layout": config.layout, "codec": config.codec, "seed": config.seed})

@@ -76,8 +76,11 @@ def test_half_the_bytes_and_nearly_the_same_weights(graph: Path, monkeypatch: py
         assert own.dtype == torch.float32
         torch.testing.assert_close(own, other, atol=1e-6, rtol=1e-3)
         assert torch.equal(own, other.half().float())
-    with pytest.raises(SystemExit, match="--half would lose digits"):
-        exported(monkeypatch, str(graph / "see"), "--half")
+    for to in ([], ["--to", str(graph / "see")]):
+        with pytest.raises(SystemExit, match="--half would lose digits"):
+            exported(monkeypatch, str(graph / "see"), *to, "--half")
+    exported(monkeypatch, str(graph / "teacher"), "--to", str(graph / "to"), "--half", "--card")
+    assert (graph / "to" / "codec.safetensors").read_bytes() == (graph / "teacher" / "codec.safetensors").read_bytes()
 
 
 def test_a_card_says_what_the_records_say(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -233,15 +233,15 @@ class SelfForcing:
         """Clean estimate of a score network on the student's history.
 
         Guidance towards the own audio compares with the model that is given no script; it was trained on such windows
-        only where it hears its user, so elsewhere there is none.
+        only where it hears its user, so windows with a deaf block have none.
         """
         ask = partial(model.guided_window, role=self.role, history=self._history(made))
         found = ask(noised.noisy, noised.levels, made.context, guidance=guidance).clean
         if own_audio == 1.0:
             return found
-        given = ask(noised.noisy, noised.levels, made.context, guidance={}).clean
+        given = ask(noised.noisy, noised.levels, made.context, guidance={}).clean if guidance else found
         free = ask(noised.unheld, noised.unheld_levels, made.context.unscripted(), guidance={}).clean
-        hears_B = made.context.user.hears_BS.any(dim=1)
+        hears_B = made.context.user.hears_BS.all(dim=1)
 
         def guide(x: Tensor, difference: Tensor) -> Tensor:
             return x + (own_audio - 1) * expand(hears_B, x) * difference

@@ -38,8 +38,14 @@ class Rollouts(TensorRecord):
     """All of them."""
 
     def last_blocks(self, num_blocks: int, layout: Layout) -> Rollouts:
-        """The last blocks as a window of their own, which knows nothing of what was before, as a recorded one does."""
+        """The last blocks as a window of their own, which knows nothing of what was before, as a recorded one does.
+
+        Raises:
+            ValueError: there are not as many.
+        """
         total = self.context.num_blocks
+        if not 1 <= num_blocks <= total:
+            raise ValueError(f"stage.scored_blocks={num_blocks} must be 1 to {total}, the blocks of a window")
         audio = slice((total - num_blocks) * layout.audio_per_block, None)
         video = slice((total - num_blocks) * layout.latents_per_block, None)
 

@@ -27,9 +27,10 @@ def replay(
     passes them on when the last is done.
     """
     device = context.anchor.picture_BHWC.device.type
-    cache = model.net.start(context.anchor)
-    projected = [each for pair in model.net.project_anchor(context.anchor) for each in pair]
-    leaves = [each.detach().requires_grad_() for each in projected]
+    with block_products(device):
+        cache = model.net.start(context.anchor)
+        projected = [each for pair in model.net.project_anchor(context.anchor) for each in pair]
+    leaves = [each.detach().requires_grad_(each.requires_grad) for each in projected]
     cache.anchor = list(zip(leaves[::2], leaves[1::2], strict=True))
     for number, (inputs, block) in enumerate(zip(block_inputs(context, model.layout), blocks, strict=True)):
         with block_products(device), torch.set_grad_enabled(number >= first):

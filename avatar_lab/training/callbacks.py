@@ -106,10 +106,14 @@ class WriteMetrics(Callback):
 
 
 class Checkpoints(Callback):
-    """Saves every ``every_minutes``, at the end, and when asked to stop; leaves the loop in that case."""
+    """Saves every ``every_minutes``, at the end, and when asked to stop; leaves the loop in that case. With
+    ``every_steps`` then too: before a judgement, which takes minutes."""
 
-    def __init__(self, store: CheckpointStore, interrupts: Interrupts, *, every_minutes: float) -> None:
+    def __init__(
+        self, store: CheckpointStore, interrupts: Interrupts, *, every_minutes: float, every_steps: int | None
+    ) -> None:
         self.store, self.interrupts, self.every_seconds = store, interrupts, every_minutes * 60
+        self.every_steps = every_steps
         self._last = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -121,7 +125,8 @@ class Checkpoints(Callback):
         module = stage_module(pl_module)
         stop = distributed.any_rank(self.interrupts.received is not None, module.device)
         due = distributed.any_rank(time.monotonic() - self._last >= self.every_seconds, module.device)
-        if not (stop or due or module.train_step == module.total_steps):
+        judged = self.every_steps is not None and module.train_step % self.every_steps == 0
+        if not (stop or due or judged or module.train_step == module.total_steps):
             return
         if distributed.rank() == 0:
             folder = self.store.save(module.training_state(), step=module.train_step)
@@ -160,16 +165,29 @@ class Samples(Callback):
 
 
 class Judging(Callback):
-    """Every ``judge.every_steps`` steps and at the end: how good is what the stage would export now?"""
+    """Every ``judge.every_steps`` steps and at the end: how good is what the stage would export now?
 
-    def __init__(self, judge: StepJudge) -> None:
-        self.judge = judge
+    A step that was saved and not judged before a run was stopped is judged when it goes on.
+    """
+
+    def __init__(self, judge: StepJudge, interrupts: Interrupts) -> None:
+        self.judge, self.interrupts = judge, interrupts
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module = stage_module(pl_module)
+        if distributed.rank() == 0:
+            self.judge.forget_after(module.train_step)
+        self.catch_up(module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        module = stage_module(pl_module)
-        due = module.train_step % self.judge.every_steps == 0 or module.train_step == module.total_steps
-        if due and distributed.rank() == 0:
-            artefacts = module.stage.export(module.averaged_roles())
-            self.judge.judge(step=module.train_step, artefacts=artefacts)
+        if self.interrupts.received is None:  # who was asked to stop has no minutes left
+            self.catch_up(stage_module(pl_module))
+
+    def catch_up(self, module: StageModule) -> None:
+        """Judge the present step if it is due."""
+        step = module.train_step
+        due = step > 0 and (step % self.judge.every_steps == 0 or step == module.total_steps)
+        if due and distributed.rank() == 0 and not self.judge.knows(step):
+            self.judge.judge(step=step, artefacts=module.stage.export(module.averaged_roles()))

@@ -146,11 +146,17 @@ class Fit:
         sinks = list(self.sinks.values()) if distributed.rank() == 0 else []
         for sink in sinks:
             sink.start(folder=out, config=dict(config or {}))
-        judging = [] if judge is None else [Judging(judge)]
-        trainer = _trainer(machine, [*self._callbacks(out, interrupts, sinks, samples, resume), *judging], out)
+        judging = [] if judge is None else [Judging(judge, interrupts)]
+        every_steps = None if judge is None else judge.every_steps
+        trainer = _trainer(
+            machine, [*self._callbacks(out, interrupts, sinks, samples, resume, every_steps), *judging], out
+        )
         if self.steps:
             with interrupts:
                 trainer.fit(module, datamodule=source)
+                for each in judging:  # a run that was stopped while its last step was judged has no batch left
+                    if interrupts.received is None and module.train_step == self.steps:
+                        each.catch_up(module)
         module.frozen.check()
         for sink in sinks:
             sink.finish()
@@ -160,7 +166,13 @@ class Fit:
         return FitResult(steps_done=module.train_step, exit_code=exit_code, roles=module.averaged_roles())
 
     def _callbacks(
-        self, out: Path, interrupts: Interrupts, sinks: list[MetricSink], samples: SampleWriter | None, resume: bool
+        self,
+        out: Path,
+        interrupts: Interrupts,
+        sinks: list[MetricSink],
+        samples: SampleWriter | None,
+        resume: bool,
+        every_steps: int | None,
     ) -> list[Callback]:
         clock, metrics = Clock(), MetricsLog(out / "metrics.jsonl")
         store = CheckpointStore(out / "checkpoints", keep=self.keep_checkpoints)
@@ -168,7 +180,7 @@ class Fit:
             Resume(store, metrics, clock, enabled=resume),
             WriteMetrics(metrics, sinks, clock, every_steps=self.log_every_steps, alarms=self.alarms),
             ShowProgress(every_seconds=self.progress_seconds),
-            Checkpoints(store, interrupts, every_minutes=self.checkpoint_minutes),
+            Checkpoints(store, interrupts, every_minutes=self.checkpoint_minutes, every_steps=every_steps),
         ]
         if samples is not None:
             callbacks.append(Samples(samples, out / "samples", every_minutes=self.sample_minutes))

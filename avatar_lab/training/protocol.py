@@ -28,7 +28,15 @@ class StepJudge(Protocol):
 
     every_steps: int
 
+    def knows(self, step: int) -> bool:
+        """Whether that step was judged already."""
+        ...
+
     def judge(self, *, step: int, artefacts: Mapping[str, Any]) -> None: ...
+
+    def forget_after(self, step: int) -> None:
+        """Steps beyond ``step``, from which a run goes on, are of a past that did not happen."""
+        ...
 
 
 class MetricSink(Protocol):

@@ -87,6 +87,7 @@ def test_a_metric_that_should_be_low_is_kept_low(tmp_path: Path, monkeypatch: py
 def test_a_second_start_goes_on_judging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _judged(monkeypatch, Judge(_run(tmp_path)), {20: 0.6, 40: 0.3})
     again = Judge(_run(tmp_path))
+    assert [again.knows(step) for step in (20, 40, 60)] == [True, True, False]
     _judged(monkeypatch, again, {40: 0.4, 60: 0.5})
     assert [(row["step"], row["value"]) for row in again.rows()] == [(20, 0.6), (40, 0.4), (60, 0.5)]
     assert again.best() == 20
@@ -114,3 +115,34 @@ def test_a_judge_needs_its_keys_and_its_artefact(tmp_path: Path) -> None:
         Judge(replace(_run(tmp_path), judge={"artefact": "level2"}))
     with pytest.raises(ValueError, match=r"judge\.artefact=level4 is not among"):
         Judge(_run(tmp_path, artefact="level4")).judge(step=20, artefacts={"level2": _checkpoint(0)})
+
+
+def test_a_run_that_goes_on_from_an_earlier_step_forgets_the_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Judge(_run(tmp_path))
+    _judged(monkeypatch, judge, {20: 0.3, 40: 0.9})
+    judge.forget_after(30)
+    assert [row["step"] for row in judge.rows()] == [20]
+    assert not list((tmp_path / "judged").glob("step_*"))
+    assert judge.best() is None, "its weights were not kept beside better ones"
+    _judged(monkeypatch, judge, {40: 0.2})
+    assert judge.best() == 40
+
+
+def test_values_of_another_question_do_not_compete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _judged(monkeypatch, Judge(_run(tmp_path)), {20: 0.9})
+    for other in ({"metric": "smile_response"}, {"evaluate": {"num_dyads": 3}}, {"artefact": "level1"}):
+        judge = Judge(_run(tmp_path, **other))
+        assert not judge.knows(20)
+        assert judge.best() is None
+
+
+def test_what_could_not_be_judged_is_said_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no key 'num_dyad' \(did you mean 'num_dyads'"):
+        Judge(_run(tmp_path, evaluate={"num_dyad": 3})).check()
+    with pytest.raises(ValueError, match="shards"):
+        Judge(_run(tmp_path)).check()
+    run = _run(tmp_path)
+    with pytest.raises(ValueError, match="prepared data set"):
+        Judge(replace(run, data={"_target_": "somewhere"})).check()

@@ -13,13 +13,17 @@ from avatar_lab.avatar_model import AvatarModel
 from avatar_lab.context import Context, block_inputs
 from avatar_lab.diffusion.sampler import Estimate, Sampler
 from avatar_lab.level import Level
+from avatar_lab.precision import block_products
 from avatar_lab.rollout.replay import replay
 from avatar_lab.rollout.rollout import BlockOutput, rollout
+from avatar_lab.stage.see_teacher import train_branch_only
 from tests.factory import context_of, random_batch, tiny_model
 
 
-def rolled_out(model: AvatarModel, *, num_blocks: int = 6) -> tuple[Context, list[BlockOutput]]:
-    batch = random_batch(num_blocks=num_blocks)
+def rolled_out(
+    model: AvatarModel, *, num_blocks: int = 6, dtype: torch.dtype = torch.float64
+) -> tuple[Context, list[BlockOutput]]:
+    batch = random_batch(num_blocks=num_blocks, dtype=dtype)
     context = context_of(batch, hears=model.level.listens, sees=model.level.sees)
     blocks = rollout(
         model,
@@ -80,6 +84,25 @@ def test_gradients_are_those_of_the_loop(level: Level, first: int) -> None:
         assert (found[name] - gradient).abs().max() <= 1e-9 * (1 + gradient.abs().max()), name
     for part in ("conditions.voice", "listen_features", "see_features")[: int(level)]:
         assert any(part in name and gradient.abs().max() > 0 for name, gradient in found.items()), part
+
+
+def test_a_branch_alone_can_be_trained() -> None:
+    """What all blocks share asks for no gradients then."""
+    model = train_branch_only(tiny_model())
+    context, blocks = rolled_out(model)
+    for number, again in enumerate(replay(model, context, blocks)):
+        a_loss(again, number).backward()
+    assert all(".see" in name for name in taken_gradients(model))
+
+
+def test_half_precision_outside_does_not_reach_the_blocks() -> None:
+    """On CPUs rollouts stay in single precision inside a step that does not; so does what says them again."""
+    model = tiny_model(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        with block_products("cpu"):
+            context, blocks = rolled_out(model, dtype=torch.float32)
+        for block, again in zip(blocks, replay(model, context, blocks), strict=True):
+            torch.testing.assert_close(again.clean.video_BFHWC, block.denoised.estimate.clean.video_BFHWC)
 
 
 @contextmanager

@@ -62,12 +62,25 @@ def test_sinks_get_every_row_and_samples_come_at_the_end(tmp_path: Path) -> None
 
 
 class Jury:
+    """Notes what it is asked; ``fails_at``: interrupted once, in the middle of that step."""
+
     every_steps = 2
 
-    def __init__(self) -> None:
+    def __init__(self, fails_at: int | None = None) -> None:
         self.judged: list[tuple[int, list[str]]] = []
+        self.fails_at = fails_at
+        self.forgotten: list[int] = []
+
+    def knows(self, step: int) -> bool:
+        return any(step == known for known, _ in self.judged)
+
+    def forget_after(self, step: int) -> None:
+        self.forgotten.append(step)
 
     def judge(self, *, step: int, artefacts: Mapping[str, Any]) -> None:
+        if step == self.fails_at:
+            self.fails_at = None
+            raise RuntimeError("killed")
         self.judged.append((step, list(artefacts)))
         torch.randn(5)
 
@@ -81,6 +94,18 @@ def test_steps_are_judged_now_and_then_and_at_the_end_and_training_does_not_noti
     assert jury.judged == [(2, ["student"]), (4, ["student"]), (5, ["student"])]
     for own, other in zip(judged.roles.parameters(), alone.roles.parameters(), strict=True):
         assert torch.equal(own, other)
+
+
+@pytest.mark.parametrize("fails_at", [4, 5])
+def test_a_judgement_that_was_interrupted_is_made_up_for(tmp_path: Path, fails_at: int) -> None:
+    jury, adamw = Jury(fails_at), AdamW(lr=1e-2)
+    fit = Fit(steps=5, optimizers={"student": adamw, "critic": adamw}, log_every_steps=1)
+    run = {"data": toy_data(), "layout": Layout(), "seed": 0, "machine": MACHINE, "out": tmp_path}
+    with pytest.raises(RuntimeError, match="killed"):
+        fit.run(stage=ToyStage(), judge=jury, **run)
+    fit.run(stage=ToyStage(), judge=jury, **run)
+    assert [step for step, _ in jury.judged] == [2, 4, 5]
+    assert jury.forgotten[0] == 0
 
 
 def test_dialogue_hours_count_what_was_seen(tmp_path: Path) -> None:

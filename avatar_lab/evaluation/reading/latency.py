@@ -35,8 +35,11 @@ def latency_table(latency: Mapping[str, Any]) -> pd.DataFrame:
     rows = [
         ("real-time factor", f"{latency['real_time_factor']:.3f}", f"< {REAL_TIME_LIMIT:g}"),
         ("block, median", f"{latency['block_p50_ms']:.0f} ms", ""),
-        ("of the first tenth", f"{latency['block_p50_first_tenth_ms']:.0f} ms", ""),
-        ("of the last tenth", f"{latency['block_p50_last_tenth_ms']:.0f} ms", ""),
+        *(
+            (f"median of the {part} tenth", f"{latency[f'block_p50_{part}_tenth_ms']:.0f} ms", "")
+            for part in ("first", "last")
+            if f"block_p50_{part}_tenth_ms" in latency
+        ),
         ("block, 95 %", f"{latency['block_p95_ms']:.0f} ms", f"< {BLOCK_P95_LIMIT_MS:g} ms"),
         ("block, 99 %", f"{latency['block_p99_ms']:.0f} ms", ""),
         ("block, slowest", f"{latency['block_max_ms']:.0f} ms", ""),
