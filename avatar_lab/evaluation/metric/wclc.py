@@ -60,13 +60,20 @@ def windowed_coupling(
         return why
     size, reach, hop = round(window * rate), round(max_lag * rate), round(step * rate)
     around = 2 * round(_NEIGHBOURS * rate) + 1
-    z_W, lag_W = _peaks(user_T, made_T, size=size, reach=reach, hop=hop, around=around)
+    lag_L = np.arange(-reach, reach + 1)
+    start_W = np.arange(reach, len(user_T) - size - reach + 1, hop)
+    r_WT = _correlations(user_T, made_T, start_W, size)
+
+    def peaks(shift: int) -> tuple[Array, Array]:
+        """Of the avatar shifted by so many frames: each of its windows is one that the unshifted has elsewhere."""
+        place_WL = (start_W[:, None] + lag_L - shift) % len(made_T)
+        return _peaks(np.take_along_axis(r_WT, place_WL, axis=1), lag_L, around=around)
+
+    z_W, lag_W = peaks(0)
     if len(z_W) == 0:
         return Undefined("user and avatar move together in no window")
-    chance = []
-    for shift in np.linspace(CHANCE_FROM * rate, len(made_T) - CHANCE_FROM * rate, SHIFTS).round().astype(int):
-        null_W, _ = _peaks(user_T, np.roll(made_T, shift), size=size, reach=reach, hop=hop, around=around)
-        chance.append(null_W.mean() if len(null_W) else 0.0)
+    shifts = np.linspace(CHANCE_FROM * rate, len(made_T) - CHANCE_FROM * rate, SHIFTS).round().astype(int)
+    chance = [null_W.mean() if len(null_W) else 0.0 for null_W, _ in map(peaks, shifts)]
     strength, found_W = float(z_W.mean()), z_W > 0
     return WindowedCoupling(
         strength=strength,
@@ -78,14 +85,18 @@ def windowed_coupling(
     )
 
 
-def _peaks(user_T: Array, made_T: Array, *, size: int, reach: int, hop: int, around: int) -> tuple[Array, Array]:
-    """Fisher's z and lag in frames of each window's peak, both (W,), 0 without a peak; windows at rest are left out."""
-    start_W = np.arange(reach, len(user_T) - size - reach + 1, hop)
+def _correlations(user_T: Array, made_T: Array, start_W: Array, size: int) -> Array:
+    """Pearson's r (W, T) of the user's windows from ``start_W`` on with all windows of the avatar, taken as a circle; 0
+    where one of the two is at rest."""
     user_WN = _standardised(sliding_window_view(user_T, size)[start_W], np.abs(user_T).max())
-    lag_L = np.arange(-reach, reach + 1)
-    made_N = _standardised(sliding_window_view(made_T, size), np.abs(made_T).max())
-    r_WL = np.einsum("wn,wln->wl", user_WN, made_N[start_W[:, None] + lag_L]) / size
-    r_WL = r_WL[user_WN.any(1) & r_WL.any(1)]
+    circle_T = np.concatenate([made_T, made_T[: size - 1]])
+    made_TN = _standardised(sliding_window_view(circle_T, size), np.abs(made_T).max())
+    return user_WN @ made_TN.T / size
+
+
+def _peaks(r_WL: Array, lag_L: Array, *, around: int) -> tuple[Array, Array]:
+    """Fisher's z and lag in frames of each window's peak, both (W,), 0 without a peak; windows at rest are left out."""
+    r_WL = r_WL[r_WL.any(1)]
     is_peak_WL = (maximum_filter1d(r_WL, around, axis=1, mode="nearest") == r_WL) & (r_WL > 0)
     is_peak_WL[:, [0, -1]] = False  # what still grows at the edge of the search is no peak
     best_W, rows = np.where(is_peak_WL, r_WL, 0.0).argmax(1), np.arange(len(r_WL))
