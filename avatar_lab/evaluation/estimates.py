@@ -40,6 +40,10 @@ class AgentMetric:
         return METRICS[self.metric].unit
 
 
+ESTIMATED_FROM = ("agent", "dyad_id", "metric", "value", "n", "status", "reason")
+"""Columns of rows that an estimate reads."""
+
+
 def estimate_metric(samples: pd.DataFrame, *, agent: str, metric: str, seed: int) -> AgentMetric:
     """Estimate from the rows of all agents."""
     rows = samples[samples.agent == agent]

@@ -16,7 +16,7 @@ from avatar_lab.evaluation.agents import Agent
 from avatar_lab.evaluation.archive import read_observations
 from avatar_lab.evaluation.bars import Verdict, judge
 from avatar_lab.evaluation.comparisons import Pair, compare_agents
-from avatar_lab.evaluation.estimates import AgentMetric, estimate_metric
+from avatar_lab.evaluation.estimates import ESTIMATED_FROM, AgentMetric, estimate_metric
 from avatar_lab.evaluation.film import film_seconds
 from avatar_lab.evaluation.intervention_rows import interventions_df
 from avatar_lab.evaluation.metrics import METRICS, SUMMARY_METRICS
@@ -88,12 +88,15 @@ def gather(
     """
     samples = samples_df(out / "rows")
     agents = {name: agent for name, agent in agents.items() if name in set(samples.agent)}
+    rows_of = dict(list(samples[list(ESTIMATED_FROM)].groupby("agent")))  # narrow: they are cut hundreds of times
     cells = [
-        estimate_metric(samples, agent=agent, metric=metric, seed=seed) for agent in agents for metric in LEVEL_TABLE
+        estimate_metric(rows_of[agent], agent=agent, metric=metric, seed=seed)
+        for agent in agents
+        for metric in LEVEL_TABLE
     ]
     known = {(cell.agent, cell.metric): cell for cell in cells}
     details = [
-        known.get((agent, metric)) or estimate_metric(samples, agent=agent, metric=metric, seed=seed)
+        known.get((agent, metric)) or estimate_metric(rows_of[agent], agent=agent, metric=metric, seed=seed)
         for agent in agents
         for metric in METRICS
     ]
