@@ -20,7 +20,7 @@ def composed(*overrides: str) -> EvaluateConfig:
 
 
 def test_there_are_suites() -> None:
-    assert SUITES == ["full", "listening", "quick"]
+    assert SUITES == ["full", "listening", "long", "quick"]
 
 
 @pytest.mark.parametrize("suite", SUITES)
