@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
 from avatar_lab.evaluation.metric.undefined import STILL, Array, Undefined, require_equal_lengths, unfit
@@ -85,7 +86,7 @@ def windowed_coupling(
     )
 
 
-def _correlations(user_T: Array, made_T: Array, start_W: Array, size: int) -> Array:
+def _correlations(user_T: Array, made_T: Array, start_W: NDArray[np.int64], size: int) -> Array:
     """Pearson's r (W, T) of the user's windows from ``start_W`` on with all windows of the avatar, taken as a circle; 0
     where one of the two is at rest."""
     user_WN = _standardised(sliding_window_view(user_T, size)[start_W], np.abs(user_T).max())
@@ -94,7 +95,7 @@ def _correlations(user_T: Array, made_T: Array, start_W: Array, size: int) -> Ar
     return user_WN @ made_TN.T / size
 
 
-def _peaks(r_WL: Array, lag_L: Array, *, around: int) -> tuple[Array, Array]:
+def _peaks(r_WL: Array, lag_L: NDArray[np.int64], *, around: int) -> tuple[Array, Array]:
     """Fisher's z and lag in frames of each window's peak, both (W,), 0 without a peak; windows at rest are left out."""
     r_WL = r_WL[r_WL.any(1)]
     is_peak_WL = (maximum_filter1d(r_WL, around, axis=1, mode="nearest") == r_WL) & (r_WL > 0)
