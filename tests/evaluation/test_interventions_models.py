@@ -81,6 +81,7 @@ def test_a_treatment_changes_its_stream_from_its_moment_on(treatment: Treatment)
         assert (after[:, -1] - after[:, -4]).abs().max() < 1e-2, "the codec comes to rest"
 
 
+@pytest.mark.ci
 def test_an_uncut_model_changes_and_one_whose_listen_branch_is_cut_does_not() -> None:
     whole = asked(TinyStudio(num_dyads=DYADS), "level2", "A1")["motion"]
     assert whole.effect.low is not None
@@ -112,6 +113,7 @@ def baseline_of(batch: DyadBatch, level: Level = Level.SEE, *, scripted: bool = 
     return Baseline.of(tiny_checkpoint(level), batch, level=level, silence_K=SILENCE_K, seed=0, scripted=scripted)
 
 
+@pytest.mark.ci
 def test_levels_nest_and_a_level_that_does_not_is_found() -> None:
     batch = batch_of(TinyStudio(num_dyads=1))
     for upper in (Level.SEE, Level.LISTEN):
@@ -222,6 +224,7 @@ def test_an_echo_is_heard_from_its_moment_on_and_after_its_delay() -> None:
     assert torch.equal(late.user.audio_BTK, before), "an echo that comes after the stretch is not in it"
 
 
+@pytest.mark.ci
 def test_answers_are_kept_and_what_is_missing_is_said(tmp_path: Path) -> None:
     studio = TinyStudio(num_dyads=2)
 
