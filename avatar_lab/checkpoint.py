@@ -110,9 +110,8 @@ class Checkpoint:
 
         taught_by  another model that it learns from; the terms of its data hold as well
         """
-        lineage = (*self.card.lineage, self.signature)
-        if taught_by is not None and taught_by.signature not in lineage:
-            lineage = (*lineage, taught_by.signature)
+        taught = () if taught_by is None else (taught_by.signature,)
+        lineage = tuple(dict.fromkeys((*self.card.lineage, self.signature, *taught)))
         card = replace(self.card, lineage=lineage, metrics={}, **changes)
         if taught_by is None:
             return card

@@ -66,8 +66,10 @@ def main() -> None:
         if arguments.half and own:
             raise ValueError("--half would lose digits of the run's own files: give another folder with --to")
         for run in arguments.runs:
-            for path in export(run, arguments.to or run):
-                if not isinstance(cards_of(path.parent)[path.name], Card):  # a codec, or another small network
+            files = export(run, arguments.to or run)
+            cards = cards_of(files[0].parent) if files and (arguments.half or arguments.card) else {}
+            for path in files:
+                if not isinstance(cards.get(path.name), Card):  # not asked, or a codec or another small network
                     continue
                 if arguments.half:
                     load_checkpoint(path).save(path, half=True)

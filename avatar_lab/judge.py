@@ -27,6 +27,7 @@ from avatar_lab.config import RunConfig, check_keys
 from avatar_lab.evaluation.estimates import estimate_metric
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.training.checkpointing import write_atomically
+from avatar_lab.training.metrics_log import read_rows
 from avatar_lab.validation import check_validation, validate
 
 log = logging.getLogger(__name__)
@@ -96,8 +97,7 @@ class Judge:
     def forget_after(self, step: int) -> None:
         """Drop what was judged beyond ``step``, from which the run goes on."""
         if self.log.is_file():
-            every = [json.loads(line) for line in self.log.read_text().splitlines()]
-            self._write(row for row in every if row["step"] <= step)
+            self._write(row for row in self._every() if row["step"] <= step)
         for folder in self.folder.glob("step_*"):
             if int(folder.name.removeprefix("step_")) > step:
                 shutil.rmtree(folder)
@@ -125,7 +125,8 @@ class Judge:
         )
         found = estimate_metric(rows, agent=agent, metric=self.config.metric, seed=self.run.seed).estimate
         row = {"step": step, "value": found.value, "low": found.low, "high": found.high} | self.asked
-        self._write((*(each for each in self.rows() if each["step"] != step), row))
+        again = [each for each in self.rows() if each["step"] == step]
+        self._write([*(each for each in self._every() if each not in again), row])
         best = self.best()
         said = "undefined" if found.value is None else f"{found.value:.3g} ({found.low:.3g} ... {found.high:.3g})"
         log.info("step %d: %s of %s is %s; best is step %s", step, self.config.metric, name, said, best)
@@ -135,8 +136,7 @@ class Judge:
 
     def rows(self) -> list[dict[str, Any]]:
         """Steps judged by this question, oldest first."""
-        every = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.is_file() else []
-        return [row for row in every if all(row[name] == value for name, value in self.asked.items())]
+        return [row for row in self._every() if all(row[name] == value for name, value in self.asked.items())]
 
     def best(self) -> int | None:
         """The best judged step that is kept; the earlier of equals. ``None`` while no step has a value."""
@@ -152,6 +152,10 @@ class Judge:
             return dict(artefacts)
         log.info("artefacts are those of step %d, the best by %s", step, self.config.metric)
         return {name: load_checkpoint(self._of(step) / f"{name}.safetensors") for name in artefacts}
+
+    def _every(self) -> list[dict[str, Any]]:
+        """Steps judged by any question."""
+        return list(read_rows(self.log)) if self.log.is_file() else []
 
     def _write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         write_atomically(self.log, "".join(json.dumps(row) + "\n" for row in rows))

@@ -6,7 +6,7 @@ because it holds no cue.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -159,6 +159,22 @@ class Motion:
         return self.floor, float((treated - control)[first:].square().mean().sqrt()) / scale
 
 
+def largest_steps(trial: Trial, arm: str, blocks: Sequence[int]) -> Pair | None:
+    """Largest step between successive latents around the start of a block, relative to the median step of the control;
+    mean over ``blocks``."""
+    control, treated = trial.arms[CONTROL].latents_FHWC, trial.arms[arm].latents_FHWC
+    if control is None or treated is None or not blocks:
+        return None
+    per_block = trial.layout.latents_per_block
+    steps = [latents.diff(dim=0).square().flatten(1).mean(1).sqrt() for latents in (control, treated)]
+    scale = float(steps[0].median())
+    if scale == 0:
+        return None
+    near = [slice(max(block * per_block - 1, 0), (block + 4) * per_block) for block in blocks]
+    left, right = (sum(float(step[place].max()) for place in near) / len(near) / scale for step in steps)
+    return left, right
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seam:
     """Largest step between successive latents around the moment, relative to the median step of the control."""
@@ -166,16 +182,7 @@ class Seam:
     unit: str = "of median step"
 
     def pair(self, trial: Trial, arm: str) -> Pair | None:
-        per_block = trial.layout.latents_per_block
-        first = trial.layout.num_blocks(trial.unit.time) * per_block
-        control = trial.arms[CONTROL].latents_FHWC
-        treated = trial.arms[arm].latents_FHWC
-        if control is None or treated is None:
-            return None
-        near = slice(max(first - 1, 0), first + 4 * per_block)
-        steps = [latents.diff(dim=0).square().flatten(1).mean(1).sqrt() for latents in (control, treated)]
-        scale = float(steps[0].median())
-        return None if scale == 0 else (float(steps[0][near].max()) / scale, float(steps[1][near].max()) / scale)
+        return largest_steps(trial, arm, [trial.layout.num_blocks(trial.unit.time)])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from avatar_lab.context import Context
-from avatar_lab.evaluation.outcomes import CONTROL, Pair, Trial
+from avatar_lab.evaluation.outcomes import CONTROL, Pair, Trial, largest_steps
 from avatar_lab.evaluation.treatments import Scene
 from avatar_lab.evaluation.units import Unit
 from avatar_lab.layout import Layout, Stream
@@ -54,17 +54,9 @@ class Seams:
     unit: str = "of median step"
 
     def pair(self, trial: Trial, arm: str) -> Pair | None:
-        control, treated = trial.arms[CONTROL].latents_FHWC, trial.arms[arm].latents_FHWC
-        if control is None or treated is None:
+        control = trial.arms[CONTROL].latents_FHWC
+        if control is None:
             return None
-        per_block = trial.layout.latents_per_block
-        steps = [latents.diff(dim=0).square().flatten(1).mean(1).sqrt() for latents in (control, treated)]
-        scale, num_blocks = float(steps[0].median()), len(control) // per_block
-        blocks = range(num_blocks)
+        blocks = range(len(control) // trial.layout.latents_per_block)
         off = off_stretches(torch.tensor([trial.layout.start(block) for block in blocks]), self.seconds)
-        toggles = (torch.nonzero(off[1:] != off[:-1])[:, 0] + 1).tolist()
-        if scale == 0 or not toggles:
-            return None
-        near = [slice(max(block * per_block - 1, 0), (block + 4) * per_block) for block in toggles]
-        left, right = (sum(float(step[place].max()) for place in near) / len(near) / scale for step in steps)
-        return left, right
+        return largest_steps(trial, arm, (torch.nonzero(off[1:] != off[:-1])[:, 0] + 1).tolist())

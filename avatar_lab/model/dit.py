@@ -177,8 +177,9 @@ class JointDiT(nn.Module):
 
     # One block against a cache ----------------------------------------------------------------------------------------
     @torch.no_grad()
-    def start(self, anchor: Anchor) -> Cache:
-        """Empty cache for the conversations of ``anchor`` (one per batch row)."""
+    def start(self, anchor: Anchor, *, projected: list[tuple[Tensor, Tensor]] | None = None) -> Cache:
+        """Empty cache for the conversations of ``anchor`` (one per batch row); ``projected``: what
+        :meth:`project_anchor` gave, if it is known."""
         features, visible = self.memory.conditions.anchor(anchor)
         size, heads = len(features), self.width // self.head_width
         ring = (size, heads, self.layout.history_blocks * self.tokens_per_block, self.head_width)
@@ -193,7 +194,7 @@ class JointDiT(nn.Module):
         return Cache(
             keys=[features.new_zeros(ring) for _ in self.layers],
             values=[features.new_zeros(ring) for _ in self.layers],
-            anchor=self.project_anchor(anchor),
+            anchor=self.project_anchor(anchor) if projected is None else projected,
             anchor_visible_BM=visible,
             user_audio=windows[0],
             user_video=windows[1],

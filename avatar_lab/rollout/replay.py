@@ -28,10 +28,9 @@ def replay(
     """
     device = context.anchor.picture_BHWC.device.type
     with block_products(device):
-        cache = model.net.start(context.anchor)
         projected = [each for pair in model.net.project_anchor(context.anchor) for each in pair]
-    leaves = [each.detach().requires_grad_(each.requires_grad) for each in projected]
-    cache.anchor = list(zip(leaves[::2], leaves[1::2], strict=True))
+        leaves = [each.detach().requires_grad_(each.requires_grad) for each in projected]
+        cache = model.net.start(context.anchor, projected=list(zip(leaves[::2], leaves[1::2], strict=True)))
     for number, (inputs, block) in enumerate(zip(block_inputs(context, model.layout), blocks, strict=True)):
         with block_products(device), torch.set_grad_enabled(number >= first):
             memory = model.net.begin_block(inputs, cache)

@@ -136,6 +136,8 @@ def test_values_of_another_question_do_not_compete(tmp_path: Path, monkeypatch: 
         judge = Judge(_run(tmp_path, **other))
         assert not judge.knows(20)
         assert judge.best() is None
+    _judged(monkeypatch, Judge(_run(tmp_path, metric="smile_response")), {20: 0.1})
+    assert Judge(_run(tmp_path)).knows(20), "what was judged by the first question is kept"
 
 
 def test_what_could_not_be_judged_is_said_before_training(tmp_path: Path) -> None:
