@@ -11,6 +11,7 @@ COMMANDS = {
     "prepare": ("data_prep.prepare", "recordings of two people -> shards and a report"),
     "inspect": ("avatar_lab.inspect_sample", "play one prepared sample back as mp4, with its events"),
     "train": ("avatar_lab.train", "one training stage (Hydra: experiment=..., key=value, --cfg job, --multirun)"),
+    "pairs": ("avatar_lab.make_pairs", "store a teacher's trajectories for a few-step start to learn from"),
     "evaluate": ("avatar_lab.evaluate", "checkpoints and reference agents -> measurements and report"),
     "stream": ("avatar_lab.stream", "run a checkpoint on a recording as if live"),
     "export": ("avatar_lab.export", "artefacts from the latest training checkpoint of a run"),

@@ -5,17 +5,19 @@ Groups become objects through ``construct.build``, which knows neither Hydra nor
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
@@ -108,6 +110,46 @@ def load(overrides: Sequence[str]) -> RunConfig:
     GlobalHydra.instance().clear()
     with initialize_config_module(CONFIG_MODULE, version_base="1.3"):
         return RunConfig.from_node(compose("train", overrides=list(overrides)))
+
+
+def write_resolved(folder: Path, config: RunConfig) -> Path:
+    """``config`` as a file that says all of it and is named by its own hash: what a job was submitted with, whatever
+    becomes of the yaml files and defaults until it starts."""
+    path = resolved_path(folder, config)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(_plain(config))
+        path.chmod(0o444)
+    return path
+
+
+def resolved_path(folder: Path, config: RunConfig) -> Path:
+    """Where :func:`write_resolved` puts it."""
+    return folder / f"{_digest(_plain(config))}.yaml"
+
+
+def read_resolved(path: Path) -> RunConfig:
+    """Inverse of :func:`write_resolved`; nothing in the file is interpolated or instantiated here.
+
+    Raises:
+        ValueError: it is missing, was changed, or is of another version.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no resolved config {path}: submit the run again")
+    text = path.read_text()
+    if _digest(text) != path.stem:
+        raise ValueError(f"{path} was changed after it was submitted: submit the run again with what it should be")
+    plain = yaml.safe_load(text)
+    check_keys(plain, RunConfig, "a run")
+    return RunConfig(**plain)
+
+
+def _plain(config: RunConfig) -> str:
+    return yaml.safe_dump(asdict(config), sort_keys=False)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def compose_more(name: str, overrides: Sequence[str]) -> DictConfig:

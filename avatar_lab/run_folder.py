@@ -19,6 +19,8 @@ import yaml
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.config import RunConfig
 from avatar_lab.data.schema.index import DatasetInfo
+from avatar_lab.run_lock import check_progress, job_id
+from avatar_lab.training.checkpointing import CheckpointStore, write_atomically
 from avatar_lab.training.metrics_log import read_rows
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,8 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
     """Make ``out`` the folder of this run on ``data``, or recognise it as such.
 
     Raises:
-        ValueError: the folder belongs to a run with another layout, codec, model, stage, data or seed.
+        ValueError: the folder belongs to a run with another layout, codec, model, stage, data or seed; or this job was
+            started at the same step again and again.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "config.yaml"
@@ -62,9 +65,19 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
             )
         for change in changes:
             log.info("config changed since the last start: %s", change)
-    path.write_text(yaml.safe_dump(now, sort_keys=False))
+    starts, step = _starts(out), CheckpointStore(out / "checkpoints", keep=1).latest_step()
+    start = provenance() | {"data": None if data is None else terms(data), "job": job_id(), "step": step}
+    if starts and starts[-1]["commit"] != start["commit"]:
+        log.info("code changed since the last start: commit %s -> %s", starts[-1]["commit"], start["commit"])
+    check_progress(starts, step=step, limit=config.cluster["starts_without_progress"])
+    write_atomically(path, yaml.safe_dump(now, sort_keys=False))
     with (out / "starts.jsonl").open("a") as file:
-        file.write(json.dumps(provenance() | {"data": None if data is None else terms(data)}) + "\n")
+        file.write(json.dumps(start) + "\n")
+
+
+def _starts(out: Path) -> list[dict[str, Any]]:
+    path = out / "starts.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def set_aside(out: Path) -> None:
@@ -93,7 +106,7 @@ def signed(run: Path, artefacts: Mapping[str, Any], *, step: int | None = None) 
 
     Licences and a ban on commercial use are inherited from every ancestor, and from the data of every start of the run.
     """
-    starts = [json.loads(line) for line in (run / "starts.jsonl").read_text().splitlines()]
+    starts = _starts(run)
     rows = read_rows(run / "metrics.jsonl") if (run / "metrics.jsonl").exists() else []
     rows = [row for row in rows if step is None or row["step"] <= step]
     metrics = {name: value for name, value in rows[-1].items() if "/" in name and value is not None} if rows else {}

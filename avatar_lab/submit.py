@@ -1,6 +1,12 @@
-"""``avatar-lab submit experiment=... cluster=... [key=value ...] [--print]``: an experiment as a Slurm job.
+"""``avatar-lab submit experiment=... cluster=... [key=value ...]``: runs as Slurm jobs.
 
-The script comes from ``slurm/train.sbatch``; what varies between sites comes from ``configs/cluster``.
+One run is a job. ``key=a,b`` sweeps, as ``--multirun`` does: an array with one task for each value. ``--graph NAME``
+submits all of ``configs/experiment/NAME``, each stage behind those whose artefacts it starts from, and an evaluation
+behind them all; a stage whose gate is shut, or that fails, ends what waits for it. ``--print`` shows the scripts and
+submits nothing.
+
+What a job runs is fixed at submission: its resolved config lies in ``<run folder>/submitted``. Scripts come from
+``slurm/*.sbatch``, what varies between sites from ``configs/cluster``.
 """
 
 from __future__ import annotations
@@ -9,66 +15,171 @@ import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from avatar_lab.config import COMPOSITION_ERRORS, RunConfig, load, sentence
+from avatar_lab.config import COMPOSITION_ERRORS, RunConfig, resolved_path, sentence, write_resolved
+from avatar_lab.run_graph import in_order, load_graph, load_sweep, needs
+from avatar_lab.train import SUBMITTED
 from avatar_lab.training.interrupts import REQUEUE_EXIT_CODE
 
-TEMPLATE = Path(__file__).parent.parent / "slurm" / "train.sbatch"
+TEMPLATES = Path(__file__).parent.parent / "slurm"
+TRAINING, EVALUATION = "train.sbatch", "evaluate.sbatch"
 
 
-def script(config: RunConfig, overrides: Sequence[str]) -> str:
-    """The job script of a run.
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Something to hand to ``sbatch``."""
 
-    Raises:
-        ValueError: the cluster config does not describe a Slurm cluster, or the template is missing.
-    """
-    sbatch = config.cluster["sbatch"]
-    if sbatch is None:
-        raise ValueError(
-            "this cluster config is not a Slurm cluster: add cluster=slurm, or copy it to one of your site"
+    name: str
+    out: str
+    """Folder of its script and log."""
+    template: str
+    configs: Sequence[RunConfig]
+    """What it trains, one task of an array for each if there are several; of an evaluation, what is judged."""
+    command: str
+    """As a shell reads it."""
+    after: Sequence[str] = ()
+    """Names of jobs that must have succeeded."""
+
+    def script(self) -> str:
+        """The text of the job.
+
+        Raises:
+            ValueError: the cluster config is not one of a Slurm cluster, or the template is missing.
+        """
+        cluster, path = self.configs[0].cluster, TEMPLATES / self.template
+        if cluster["sbatch"] is None:
+            raise ValueError(
+                "this cluster config is not a Slurm cluster: add cluster=slurm, or copy it to one of your site"
+            )
+        if not path.exists():
+            raise ValueError(f"{path} is missing: run submit from a clone of the repository")
+        options = dict(cluster["sbatch"])
+        if len(self.configs) > 1 and self.template == TRAINING:
+            options["array"] = f"0-{len(self.configs) - 1}"
+        directives = [f"#SBATCH --{key}={value}" for key, value in options.items() if value is not None]
+        return Template(path.read_text()).substitute(
+            name=self.name,
+            out=self.out,
+            job="%A_%a" if "array" in options else "%j",
+            directives="\n".join(directives),
+            setup=cluster["setup"] or "",
+            command=self.command,
+            requeue_code=REQUEUE_EXIT_CODE,
         )
-    if not TEMPLATE.exists():
-        raise ValueError(f"{TEMPLATE} is missing: run submit from a clone of the repository")
-    directives = [f"#SBATCH --{key}={value}" for key, value in sbatch.items() if value is not None]
-    return Template(TEMPLATE.read_text()).substitute(
-        name=Path(config.out).name,
-        out=config.out,
-        directives="\n".join(directives),
-        setup=config.cluster["setup"] or "",
-        command=shlex.join(["python", "-m", "avatar_lab.train", *overrides]),
-        requeue_code=REQUEUE_EXIT_CODE,
+
+
+def training(name: str, out: str, configs: Sequence[RunConfig], after: Sequence[str] = ()) -> Job:
+    """The job of one run, or of several as an array."""
+    files = [str(resolved_path(Path(config.out) / "submitted", config)) for config in configs]
+    begin = f"python -m avatar_lab.train {SUBMITTED}"
+    command = f"srun --kill-on-bad-exit=1 {begin} {shlex.quote(files[0])}"
+    if len(files) > 1:
+        command = (
+            f'configs=({shlex.join(files)})\nsrun --kill-on-bad-exit=1 {begin} "${{configs[SLURM_ARRAY_TASK_ID]}}"'
+        )
+    return Job(name=name, out=out, template=TRAINING, configs=configs, command=command, after=after)
+
+
+def evaluation(configs: Mapping[str, RunConfig], settings: Sequence[str]) -> Job:
+    """What gathers the artefacts of a graph and judges them, behind all of its stages."""
+    first = next(iter(configs.values()))
+    root = Path(first.root)
+    export = ["avatar-lab", "export", *(config.out for config in configs.values()), "--to", str(root / "checkpoints")]
+    judge = ["avatar-lab", "evaluate", f"root={root}", f"seed={first.seed}", *settings]
+    if "root" in first.data:
+        judge.append(f"shards={first.data['root']}")
+    return Job(
+        name="evaluate",
+        out=str(root / "evaluation"),
+        template=EVALUATION,
+        configs=list(configs.values()),
+        command=f"{shlex.join(export)}\n{shlex.join(judge)}",
+        after=list(configs),
     )
 
 
+def jobs_of(arguments: argparse.Namespace) -> list[Job]:
+    """Everything to submit, each job behind those it waits for.
+
+    Raises:
+        ValueError: there is no such graph, or its stages wait for each other in a circle.
+    """
+    if arguments.graph is None:
+        configs = load_sweep(arguments.overrides)
+        folder = Path(configs[0].out)
+        out = folder if len(configs) == 1 else folder.parent
+        return [training(out.name, str(out), configs)]
+    graph = load_graph(arguments.graph, arguments.overrides)
+    after = {name: needs(config, graph) for name, config in graph.items()}
+    jobs = [training(name, graph[name].out, [graph[name]], after[name]) for name in in_order(after)]
+    return [*jobs, evaluation(graph, arguments.evaluation)]
+
+
+def submit(jobs: Sequence[Job]) -> None:
+    """Write scripts and resolved configs, and hand the scripts to ``sbatch``.
+
+    Raises:
+        ValueError: a job has no Slurm cluster, there is no ``sbatch`` here, or it refuses.
+    """
+    scripts = [job.script() for job in jobs]  # all of them before the first is submitted
+    numbers: dict[str, str] = {}
+    for job, text in zip(jobs, scripts, strict=True):
+        for config in job.configs if job.template == TRAINING else ():
+            write_resolved(Path(config.out) / "submitted", config)
+        path = Path(job.out) / f"{job.name}.sbatch"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        options = ["--parsable"]
+        if job.after:
+            options += ["--dependency=afterok:" + ":".join(numbers[name] for name in job.after)]
+            options += ["--kill-on-invalid-dep=yes"]
+        numbers[job.name] = _sbatch([*options, str(path)])
+        sys.stdout.write(f"job {numbers[job.name]}: {job.name}, run folder {job.out}\n")
+    sys.stdout.write(
+        "follow them with: squeue --me; "
+        f"avatar-lab runs tail {jobs[0].out}; tail -f {jobs[0].out}/slurm-{numbers[jobs[0].name]}*.log\n"
+    )
+
+
+def _sbatch(arguments: Sequence[str]) -> str:
+    """Submit a script; returns the number of the job."""
+    try:
+        done = subprocess.run(["sbatch", *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        raise ValueError(
+            f"no sbatch on this machine; the script is at {arguments[-1]}: submit it on a login node"
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise ValueError(
+            f"sbatch refused {arguments[-1]} with code {error.returncode}; its own message is above"
+        ) from None
+    return done.stdout.strip().split(";")[0]
+
+
 def main() -> None:
-    """Write the script into the run folder and hand it to ``sbatch``, or print it."""
-    parser = argparse.ArgumentParser(prog="avatar-lab submit", description=__doc__)
-    parser.add_argument("overrides", nargs="+", help="what avatar-lab train would get")
-    parser.add_argument("--print", action="store_true", dest="only_print", help="show the script, submit nothing")
+    """Write the scripts and submit them, or print them."""
+    parser = argparse.ArgumentParser(
+        prog="avatar-lab submit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", help="what avatar-lab train would get")
+    parser.add_argument("--print", action="store_true", dest="only_print", help="show the scripts, submit nothing")
+    parser.add_argument("--graph", help="all experiments of this folder, as dependent jobs, and an evaluation")
+    parser.add_argument("--evaluation", nargs="*", default=[], help="what avatar-lab evaluate gets behind a graph")
     arguments = parser.parse_args()
     try:
-        config = load(arguments.overrides)
-        text = script(config, arguments.overrides)
+        jobs = jobs_of(arguments)
+        if arguments.only_print:
+            sys.stdout.write("\n".join(job.script() for job in jobs))
+        else:
+            submit(jobs)
     except COMPOSITION_ERRORS as error:
         sys.exit(f"error: {sentence(error)}")
     except ValueError as error:
         sys.exit(f"error: {error}")
-    if arguments.only_print:
-        sys.stdout.write(text)
-        return
-    path = Path(config.out) / "train.sbatch"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    try:
-        subprocess.run(["sbatch", str(path)], check=True)
-    except FileNotFoundError:
-        sys.exit(f"error: no sbatch on this machine; the script is at {path}: submit it on a login node")
-    except subprocess.CalledProcessError as error:
-        sys.exit(f"error: sbatch refused {path} with code {error.returncode}; its own message is above")
-    sys.stdout.write(f"run folder {config.out}; follow it with: tail -f {config.out}/slurm-*.log\n")
 
 
 if __name__ == "__main__":

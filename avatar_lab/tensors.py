@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self, get_type_hints
 
 import torch
 from torch import Tensor
@@ -44,6 +44,37 @@ class TensorRecord:
 
     def __getitem__(self, index: slice | Tensor) -> Self:
         return self.apply(lambda x: x[index])
+
+    def flat(self) -> dict[str, Tensor]:
+        """All tensors by dotted name, as files want them."""
+        found: dict[str, Tensor] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, TensorRecord):
+                found |= {f"{field.name}.{name}": tensor for name, tensor in value.flat().items()}
+            else:
+                found[field.name] = value
+        return found
+
+    @classmethod
+    def from_flat(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """Inverse of :meth:`flat`.
+
+        Raises:
+            ValueError: a tensor is missing, or one is left over.
+        """
+        left, made = dict(tensors), dict[str, Any]()
+        for name, kind in get_type_hints(cls).items():
+            if isinstance(kind, type) and issubclass(kind, TensorRecord):
+                inside = [key for key in left if key.startswith(f"{name}.")]
+                made[name] = kind.from_flat({key.removeprefix(f"{name}."): left.pop(key) for key in inside})
+            elif name in left:
+                made[name] = left.pop(name)
+            else:
+                raise ValueError(f"a {cls.__name__} needs a tensor {name!r}; there are {sorted(left)}")
+        if left:
+            raise ValueError(f"a {cls.__name__} has no {sorted(left)}: made by another version?")
+        return cls(**made)
 
 
 @dataclass(frozen=True, kw_only=True)

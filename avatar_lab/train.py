@@ -1,6 +1,7 @@
 """``python -m avatar_lab.train experiment=teacher out=... [key=value ...]``: one stage, from config to artefacts.
 
-``--cfg job`` prints the config, ``--multirun`` sweeps, ``+dry_run=true`` builds everything and trains nothing.
+``--cfg job`` prints the config, ``--multirun`` sweeps, ``+dry_run=true`` builds everything and trains nothing. Jobs
+start as ``python -m avatar_lab.train --submitted FILE`` with the resolved config that they were submitted with.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +20,21 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from avatar_lab.config import CONFIG_MODULE, RunConfig, build_layout, run_task
+from avatar_lab.config import CONFIG_MODULE, RunConfig, build_layout, read_resolved, run_task
 from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
+from avatar_lab.data.pairs import StoredPairs
 from avatar_lab.dry_run import describe
 from avatar_lab.run_folder import claim, finish, set_aside
+from avatar_lab.run_lock import locked
 from avatar_lab.stage.protocol import Stage
 from avatar_lab.training import distributed
 from avatar_lab.training.protocol import BatchSource
 
 log = logging.getLogger(__name__)
+
+SUBMITTED = "--submitted"
+"""Followed by a resolved config: how jobs that ``avatar-lab submit`` wrote begin."""
 
 
 def shared_objects(config: RunConfig) -> dict[str, Any]:
@@ -65,7 +72,7 @@ def build_data(config: RunConfig, shared: Mapping[str, Any]) -> BatchSource:
         ValueError: a prepared data set was encoded with other codecs than this run's, or has other grids.
     """
     data: BatchSource = build(chosen("data", config.data), **shared)
-    if isinstance(data, DyadData):
+    if isinstance(data, DyadData | StoredPairs):
         data.info.check_codecs(
             audio_fingerprint=shared["audio_codec"].spec.fingerprint,
             video_fingerprint=shared["video_codec"].spec.fingerprint,
@@ -93,25 +100,26 @@ def run(config: RunConfig) -> int:
     fit, machine = build(config.training), build(config.cluster["machine"])
     samples = None if config.samples is None else build(chosen("samples", config.samples), **shared)
     out = Path(config.out)
-    if distributed.rank() == 0:  # only now: a config that cannot be built leaves no trace
-        if not config.resume:
-            set_aside(out)
-        claim(out, config, data.info if isinstance(data, DyadData) else None)
-    result = fit.run(
-        stage=stage,
-        data=data,
-        layout=shared["layout"],
-        out=out,
-        seed=config.seed,
-        machine=machine,
-        resume=config.resume,
-        samples=samples,
-        judge=judge,
-        config=vars(config),
-    )
-    if result.exit_code:
-        return result.exit_code
-    if distributed.rank() == 0:
+    first = distributed.rank() == 0
+    with locked(out) if first else nullcontext():  # only now: a config that cannot be built leaves no trace
+        if first:
+            if not config.resume:
+                set_aside(out)
+            claim(out, config, data.info if isinstance(data, DyadData | StoredPairs) else None)
+        result = fit.run(
+            stage=stage,
+            data=data,
+            layout=shared["layout"],
+            out=out,
+            seed=config.seed,
+            machine=machine,
+            resume=config.resume,
+            samples=samples,
+            judge=judge,
+            config=vars(config),
+        )
+        if result.exit_code or not first:
+            return result.exit_code
         artefacts: Mapping[str, Any] = stage.export(result.roles)
         if judge is None:
             finish(out, artefacts, steps=result.steps_done)
@@ -137,9 +145,18 @@ def _task(node: DictConfig) -> None:
         sys.exit(code)
 
 
+def _submitted(path: Path) -> None:
+    code = run(read_resolved(path))
+    if code:
+        sys.exit(code)
+
+
 def main() -> None:
     """Entry point."""
-    run_task(_task)
+    if sys.argv[1:2] == [SUBMITTED]:
+        run_task(lambda: _submitted(Path(sys.argv[2])))
+    else:
+        run_task(_task)
 
 
 if __name__ == "__main__":

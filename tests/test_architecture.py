@@ -38,7 +38,19 @@ FLOORS = (
             "runs",
             "doctor",
         ),
-        *("dry_run", "run_folder", "run_table", "inspect_sample", "gate", "judge", "validation", "model_card"),
+        *(
+            "dry_run",
+            "run_folder",
+            "run_table",
+            "inspect_sample",
+            "gate",
+            "judge",
+            "validation",
+            "model_card",
+            "make_pairs",
+            "run_lock",
+            "run_graph",
+        ),
     },
 )
 """Packages and modules of ``avatar_lab`` from the ground up; a floor imports its own and lower ones. The packages of

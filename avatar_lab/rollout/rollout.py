@@ -12,7 +12,7 @@ from avatar_lab.avatar_model import AvatarModel
 from avatar_lab.context import AudioPlan, BlockInput, OwnAudio
 from avatar_lab.diffusion.guidance import combine, levels_needed
 from avatar_lab.diffusion.noise import Draw, counter_normal
-from avatar_lab.diffusion.sampler import Denoised, Estimate, Observed, Sampler, denoise
+from avatar_lab.diffusion.sampler import Denoised, Estimate, Observed, Observer, Sampler, denoise
 from avatar_lab.level import Level
 from avatar_lab.model.cache import Cache
 from avatar_lab.tensors import Anchor, AVState, NoiseLevels, TensorRecord
@@ -68,6 +68,7 @@ def rollout(
     guidance: Mapping[Level, float] = NO_GUIDANCE,
     num_steps: int | None = None,
     cache: Cache | None = None,
+    observer: Observer | None = None,
 ) -> Iterator[BlockOutput]:
     """Generate block after block for as long as ``inputs`` lasts.
 
@@ -76,6 +77,7 @@ def rollout(
     guidance        scale per level; see ``diffusion/guidance.py``
     num_steps       exit after so many denoising steps
     cache           a running conversation's state, to go on from; it is updated in place
+    observer        sees what every denoising step of every block starts from
     """
     level = model.level if level is None else level
     cache = model.net.start(anchor) if cache is None else cache
@@ -97,7 +99,14 @@ def rollout(
 
         observed = observed_audio(model, block_input.plan, model.layout.audio_per_block)
         denoised = denoise(
-            predict, noise, observed, sampler=sampler, warps=model.warps, layout=model.layout, num_steps=num_steps
+            predict,
+            noise,
+            observed,
+            sampler=sampler,
+            warps=model.warps,
+            layout=model.layout,
+            num_steps=num_steps,
+            observer=observer,
         )
         tokens_BAK = block_input.plan.fill(model.codebook.snap(denoised.estimate.logits_BAKV))
         clean = AVState(audio_BAD=model.codebook.embed(tokens_BAK), video_BFHWC=denoised.estimate.clean.video_BFHWC)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.layout import Layout
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.losses import Losses
-from avatar_lab.objective.trajectory import CausalTrajectory
+from avatar_lab.objective.trajectory import CausalTrajectory, Trajectories
 from avatar_lab.stage.start import Setting, few_step_start, network
 from avatar_lab.tensors import DyadBatch
 
@@ -58,8 +58,15 @@ class Initialise:
             video_weight=video_weight,
         )
 
-    def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:
-        yield "student", self.objective(network(self.roles, "student"), network(self.roles, "teacher"), batch, rng)
+    def turns(
+        self, batch: DyadBatch | Mapping[str, Tensor], step: int, rng: torch.Generator
+    ) -> Iterator[tuple[str, Losses]]:
+        """``batch`` is of recordings, or trajectories that were stored (``make_pairs``)."""
+        student, teacher = network(self.roles, "student"), network(self.roles, "teacher")
+        if isinstance(batch, DyadBatch):
+            yield "student", self.objective(student, teacher, batch, rng)
+        else:
+            yield "student", self.objective.regress(student, Trajectories.from_flat(batch), rng)
 
     def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:
         return {"initialise": Checkpoint(model=network(roles, "student"), card=self.card)}

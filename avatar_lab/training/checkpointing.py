@@ -65,6 +65,11 @@ class CheckpointStore:
         """Checkpoint folders, oldest first. Temporary names start with a dot and never count."""
         return sorted(path for path in self.folder.glob("step_*") if (path / "manifest.json").exists())
 
+    def latest_step(self) -> int:
+        """Step of the newest complete checkpoint, 0 where there is none."""
+        folders = self.complete()
+        return int(folders[-1].name.removeprefix("step_")) if folders else 0
+
     def load_latest(self) -> dict[str, Any] | None:
         """State of the newest intact checkpoint, or None where there is none.
 

@@ -1,0 +1,137 @@
+"""A real Slurm on this machine: one node, its controller and daemon started for the tests and stopped after them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CONFIG = """ClusterName=lab
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=cred_expire=5
+CredType=cred/munge
+SlurmctldPort={controller}
+SlurmdPort={daemon}
+StateSaveLocation={root}/state
+SlurmdSpoolDir={root}/spool
+SlurmctldPidFile={root}/slurmctld.pid
+SlurmdPidFile={root}/slurmd.pid
+SlurmctldLogFile={root}/slurmctld.log
+SlurmdLogFile={root}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/none
+MpiDefault=none
+SwitchType=switch/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=2,batch_sched_delay=0
+MinJobAge=600
+KillWait=5
+JobRequeue=1
+ReturnToService=2
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName={host} NodeAddr=127.0.0.1 NodeHostname={host} Sockets=1 CoresPerSocket=2 ThreadsPerCore=1 RealMemory=4000
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=30
+PartitionName=hi Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
+"""
+"""A requeued job waits for as long as ``cred_expire`` says; by default that is two minutes."""
+
+CGROUP = """CgroupPlugin=cgroup/v1
+CgroupAutomount=no
+ConstrainCores=no
+ConstrainRAMSpace=no
+ConstrainDevices=no
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slurm:
+    """A running cluster of one node."""
+
+    host: str
+    environment: dict[str, str]
+
+    def run(self, *command: str, folder: Path | None = None) -> str:
+        """Output of a command on the cluster; its error fails the test."""
+        done = subprocess.run(command, env=self.environment, cwd=folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def state(self, job: str) -> str:
+        """State of a job as ``scontrol`` says it."""
+        words = self.run("scontrol", "--oneliner", "show", "job", job).split()
+        return next(word.removeprefix("JobState=") for word in words if word.startswith("JobState="))
+
+    def wait(self, what: Callable[[], bool], *, seconds: float = 120.0) -> None:
+        """Until ``what`` is true."""
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end, f"waited {seconds:g} s in vain; the queue: {self.run('squeue')}"
+            time.sleep(0.2)
+
+    def wait_for(self, job: str, *states: str, seconds: float = 120.0) -> None:
+        self.wait(lambda: self.state(job) in states, seconds=seconds)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _start_munge() -> bool:
+    """Whether tickets can be had; a daemon is started if none runs."""
+    if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
+        return True
+    folder = Path("/run/munge")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.chown(folder, "munge", "munge")
+    subprocess.run(["su", "-s", "/bin/sh", "munge", "-c", "/usr/sbin/munged"], capture_output=True)
+    for _ in range(50):
+        if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    if os.geteuid() != 0 or not all(shutil.which(name) for name in ("slurmctld", "slurmd", "munge")):
+        pytest.skip("needs root and Debian's slurm-wlm and munge: apt-get install slurm-wlm munge")
+    if not _start_munge():
+        pytest.skip("munged does not start here: see journal or run munged --foreground")
+    root, host = tmp_path_factory.mktemp("slurm"), socket.gethostname().split(".")[0]
+    for name in ("state", "spool"):
+        (root / name).mkdir()
+    places = {"host": host, "root": root, "controller": _free_port(), "daemon": _free_port()}
+    (root / "slurm.conf").write_text(CONFIG.format(**places))
+    (root / "cgroup.conf").write_text(CGROUP)
+    environment = os.environ | {"SLURM_CONF": str(root / "slurm.conf"), "GLOO_SOCKET_IFNAME": "lo"}
+    environment |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    cluster = Slurm(host=host, environment=environment)
+    try:
+        subprocess.run(["slurmctld", "-c"], env=environment, check=True)
+        subprocess.run(["slurmd", "-N", host], env=environment, check=True)
+        cluster.wait(lambda: "idle" in cluster.run("sinfo", "--noheader", "--format=%t"), seconds=30)
+        yield cluster
+        cluster.run("scancel", "--user=root")
+    finally:
+        for name in ("slurmd", "slurmctld"):
+            path = root / f"{name}.pid"
+            if path.exists():
+                subprocess.run(["kill", path.read_text().strip()])

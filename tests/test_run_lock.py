@@ -1,0 +1,77 @@
+"""One process per run folder, however the one before ended; and a job that gets nowhere is stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avatar_lab.config import load
+from avatar_lab.run_folder import claim
+from avatar_lab.run_lock import JOB_VARIABLES, job_id, locked
+from avatar_lab.training.checkpointing import CheckpointStore
+
+HOLD = (
+    "import pathlib, sys, time\n"
+    "from avatar_lab.run_lock import locked\n"
+    "with locked(pathlib.Path(sys.argv[1])):\n"
+    "    print('held', flush=True)\n"
+    "    time.sleep(100)\n"
+)
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone_even_by_a_kill(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(ValueError, match=rf'written by another process .*"process": {holder.pid}'),
+            locked(tmp_path),
+        ):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with locked(tmp_path):
+        pass
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in JOB_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert job_id() is None
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    return "7"
+
+
+def test_a_job_that_gets_nowhere_is_refused_and_one_that_does_is_not(
+    tmp_path: Path, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load(["experiment=codec_audio", f"out={tmp_path}"])
+    limit = config.cluster["starts_without_progress"]
+    for _ in range(limit):
+        claim(tmp_path, config)
+    with pytest.raises(ValueError, match=rf"job {job} was started {limit} times at step 0"):
+        claim(tmp_path, config)
+    monkeypatch.setenv("SLURM_JOB_ID", "8")
+    claim(tmp_path, config)  # submitted again
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    CheckpointStore(tmp_path / "checkpoints", keep=1).save({"stage": "toy"}, step=3)
+    claim(tmp_path, config)  # it got further
+
+
+def test_outside_of_jobs_starts_are_not_counted(tmp_path: Path, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID")
+    config = load(["experiment=codec_audio", f"out={tmp_path}"])
+    for _ in range(config.cluster["starts_without_progress"] + 2):
+        claim(tmp_path, config)
+
+
+def test_tasks_of_an_array_are_jobs_of_their_own(job: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    assert job_id() == "5_2"

@@ -1,0 +1,138 @@
+"""What is handed to Slurm, with a stand-in for ``sbatch``: real ones run in tests/slurm."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avatar_lab import submit
+from avatar_lab.config import load, read_resolved, resolved_path, write_resolved
+from avatar_lab.run_graph import in_order, load_graph, load_sweep, needs
+
+SBATCH = '#!/usr/bin/env bash\necho "$@" >> {log}\nwc -l < {log}\n'
+"""Numbers jobs from 1 on."""
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the stand-in writes down how it was called."""
+    log = tmp_path / "calls"
+    fake = tmp_path / "bin" / "sbatch"
+    fake.parent.mkdir()
+    fake.write_text(SBATCH.format(log=log))
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    return log
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["submit", *arguments])
+    submit.main()
+
+
+def test_what_a_job_runs_is_fixed_when_it_is_submitted(tmp_path: Path) -> None:
+    config = load(["experiment=quickstart/teacher", "seed=3", f"out={tmp_path}"])
+    path = write_resolved(tmp_path, config)
+    assert path == resolved_path(tmp_path, config) == write_resolved(tmp_path, config)
+    assert read_resolved(path) == config
+    path.chmod(0o644)
+    path.write_text(path.read_text().replace("seed: 3", "seed: 4"))
+    with pytest.raises(ValueError, match="was changed after it was submitted"):
+        read_resolved(path)
+    with pytest.raises(ValueError, match="submit the run again"):
+        read_resolved(tmp_path / "other.yaml")
+
+
+def test_a_sweep_is_every_combination_in_folders_of_their_own(tmp_path: Path) -> None:
+    alone = load_sweep(["experiment=quickstart/teacher", f"out={tmp_path}"])
+    assert [run.out for run in alone] == [str(tmp_path)]
+    runs = load_sweep(["experiment=quickstart/teacher", f"out={tmp_path}", "seed=1,2", "model.width=64,128"])
+    assert [(run.seed, run.model["width"]) for run in runs] == [(1, 64), (1, 128), (2, 64), (2, 128)]
+    assert [run.out for run in runs] == [str(tmp_path / str(number)) for number in range(4)]
+
+
+def test_stages_wait_for_those_whose_artefacts_they_start_from(tmp_path: Path) -> None:
+    configs = load_graph("quickstart", [f"root={tmp_path}"])
+    after = {name: sorted(needs(config, configs)) for name, config in configs.items()}
+    assert after == {
+        "teacher": [],
+        "autoregressive": ["teacher"],
+        "initialise": ["autoregressive"],
+        "self_forcing": ["autoregressive", "initialise"],
+        "see_teacher": ["autoregressive"],
+        "see": ["see_teacher", "self_forcing"],
+    }
+    order = in_order(after)
+    assert all(order.index(other) < order.index(name) for name, others in after.items() for other in others)
+    with pytest.raises(ValueError, match=r"in a circle: .*correct stage\.init"):
+        in_order({"a": ["b"], "b": ["a"]})
+    with pytest.raises(ValueError, match=r"no graph 'quickstat' \(did you mean 'quickstart'\?\)"):
+        load_graph("quickstat", [])
+
+
+def test_a_graph_becomes_dependent_jobs_and_an_evaluation(
+    tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "graph"
+    arguments = ["--graph", "quickstart", f"root={root}", "cluster=slurm_cpu", "seed=5"]
+    run(monkeypatch, *arguments, "--evaluation", "num_dyads=2")
+    shown = capsys.readouterr().out
+    lines = calls.read_text().splitlines()
+    number = {Path(line.split()[-1]).stem: str(index) for index, line in enumerate(lines, start=1)}
+    assert set(number) == {*load_graph("quickstart", []), "evaluate"}
+    waits = {
+        Path(line.split()[-1]).stem: line.split("afterok:")[-1].split()[0].split(":")
+        for line in lines
+        if "afterok" in line
+    }
+    assert waits["autoregressive"] == [number["teacher"]]
+    assert set(waits["see"]) == {number["see_teacher"], number["self_forcing"]}
+    assert len(waits["evaluate"]) == 6
+    assert all("--kill-on-invalid-dep=yes" in line for line in lines if "afterok" in line)
+    assert f"job {number['see']}: see, run folder {root}/see" in shown
+    text = (root / "evaluation" / "evaluate.sbatch").read_text()
+    assert f"avatar-lab evaluate root={root} seed=5 num_dyads=2 shards={root}/shards" in text
+    assert f"--to {root}/checkpoints" in text
+    for path in root.rglob("*.sbatch"):
+        assert subprocess.run(["bash", "-n", path]).returncode == 0
+    (resolved,) = (root / "see" / "submitted").iterdir()
+    assert read_resolved(resolved).seed == 5
+    assert str(resolved) in (root / "see" / "see.sbatch").read_text()
+
+
+def test_a_sweep_becomes_one_array(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "experiment=quickstart/teacher", f"out={tmp_path}/x", "cluster=slurm_cpu", "seed=1,2,3")
+    assert len(calls.read_text().splitlines()) == 1
+    text = (tmp_path / "x" / "x.sbatch").read_text()
+    assert "#SBATCH --array=0-2\n" in text
+    assert "slurm-%A_%a.log" in text
+    for number in range(3):
+        (path,) = (tmp_path / "x" / str(number) / "submitted").iterdir()
+        assert read_resolved(path).seed == number + 1
+        assert str(path) in text
+
+
+def test_no_secret_of_the_environment_is_written_anywhere(
+    tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 30: what is in the environment stays there."""
+    monkeypatch.setenv("WANDB_API_KEY", "secret-4711")
+    run(monkeypatch, "--graph", "quickstart", f"root={tmp_path}/graph", "cluster=slurm_cpu")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 14
+    assert not [path for path in files if b"secret-4711" in path.read_bytes()]
+
+
+def test_nothing_is_submitted_where_one_job_cannot_be(
+    tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit, match="add cluster=slurm"):
+        run(monkeypatch, "--graph", "quickstart", f"root={tmp_path}/graph")
+    assert not calls.exists()
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SystemExit, match="no sbatch on this machine"):
+        run(monkeypatch, "experiment=quickstart/teacher", f"out={tmp_path}/x", "cluster=slurm_cpu")
