@@ -81,7 +81,7 @@ class JointDiT(nn.Module):
         num_heads: int,
         num_layers: int,
         patch: int,
-        feed_forward_ratio: int = 4,
+        feed_forward_ratio: float = 4,
     ) -> None:
         super().__init__()
         self.layout, self.level, self.width, self.head_width = layout, level, width, width // num_heads
@@ -99,7 +99,7 @@ class JointDiT(nn.Module):
             width=width,
             head_width=self.head_width,
         )
-        hidden = feed_forward_ratio * width
+        hidden = round(feed_forward_ratio * width)
         self.layers = nn.ModuleList(
             Layer(width, num_heads, hidden, listens=level.listens, sees=level.sees) for _ in range(num_layers)
         )

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.objective.losses import Losses
 
 
@@ -29,6 +30,14 @@ class Follower:
         """Follow one update of the leader."""
         slow, fast = roles[self.role].parameters(), roles[self.leader].parameters()
         torch._foreach_lerp_(list(slow), list(fast), 1 - self.decay)
+
+
+class InitialWeights(Protocol):
+    """Weights from outside this project that a fresh model may start with."""
+
+    def warm(self, start: Checkpoint) -> Checkpoint:
+        """``start`` with them in its model, and named in its lineage."""
+        ...
 
 
 Turn = tuple[str, Losses | Iterator[Losses]]

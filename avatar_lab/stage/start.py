@@ -25,7 +25,8 @@ class ModelSize:
     num_heads: int
     num_layers: int
     patch: int
-    feed_forward_ratio: int = 4
+    feed_forward_ratio: float = 4
+    """Hidden width of the feed-forward over ``width``; rounded to whole channels."""
     video_head: str = "CleanHead"
     video_shift: float = 1.0
     """Shift of the video warp; above 1 puts more of ``u`` at high noise."""

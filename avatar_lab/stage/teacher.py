@@ -16,13 +16,15 @@ from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.joint_flow import JointFlow
 from avatar_lab.objective.losses import Losses
+from avatar_lab.stage.protocol import InitialWeights
 from avatar_lab.stage.start import ModelSize, Setting, fresh, network
 from avatar_lab.tensors import DyadBatch
 
 
 class Teacher:
-    """Flow training from scratch.
+    """Flow training from scratch, or on weights of another video model.
 
+    init_from     those weights; ``None``: every weight is random
     fit_warp_at   step at which the audio warp is fitted to the cross-entropies seen so far, then frozen
     window_blocks blocks of a training window
     num_steps     of the ODE when it is sampled
@@ -44,6 +46,7 @@ class Teacher:
         fit_warp_at: int,
         window_blocks: int,
         num_steps: int = 32,
+        init_from: InitialWeights | None = None,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
         tilt: float = 1.0,
@@ -52,13 +55,14 @@ class Teacher:
         audio_mse: bool = False,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
-        self.start = fresh(
+        start = fresh(
             size=size,
             setting=setting,
             level=Level.SEE,
             window_blocks=window_blocks,
             num_steps=num_steps,
         )
+        self.start = start if init_from is None else init_from.warm(start)
         self.roles = nn.ModuleDict({"teacher": self.start.model})
         self.fit_warp_at = fit_warp_at
         self.objective = JointFlow(
