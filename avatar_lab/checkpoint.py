@@ -123,7 +123,9 @@ def weights(model: AvatarModel) -> dict[str, torch.Tensor]:
     seen: set[int] = set()
     unique = {}
     for name, tensor in model.state_dict().items():
-        if tensor.data_ptr() not in seen or tensor.numel() == 0:
+        if tensor.is_meta:  # of a network that is only planned
+            unique[name] = tensor
+        elif tensor.data_ptr() not in seen or tensor.numel() == 0:
             seen.add(tensor.data_ptr())
             unique[name] = tensor.detach().cpu().contiguous()
     return unique
@@ -134,7 +136,8 @@ def weights_sha256(model: AvatarModel) -> str:
     digest = sha256()
     for name, tensor in sorted(weights(model).items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.numpy().tobytes())
+        if not tensor.is_meta:
+            digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "inspect": ("avatar_lab.inspect_sample", "play one prepared sample back as mp4, with its events"),
     "train": ("avatar_lab.train", "one training stage (Hydra: experiment=..., key=value, --cfg job, --multirun)"),
     "pairs": ("avatar_lab.make_pairs", "store a teacher's trajectories for a few-step start to learn from"),
+    "plan": ("avatar_lab.plan", "parameters, memory, time and cost of a run, before anything is rented"),
     "evaluate": ("avatar_lab.evaluate", "checkpoints and reference agents -> measurements and report"),
     "stream": ("avatar_lab.stream", "run a checkpoint on a recording as if live"),
     "export": ("avatar_lab.export", "artefacts from the latest training checkpoint of a run"),

@@ -19,6 +19,8 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from avatar_lab.precision import exact_products
+
 READING_NOISE = 0.1
 """Noise deviation added when reading, since expected values of earlier codebooks are never quite right: without it fine
 codebooks are overconfident (experiments/LOG.md)."""
@@ -72,7 +74,7 @@ class Codebook(nn.Module):
         ones before it leave, their expected values taken off; what is not known yet counts as Gaussian noise. Entries
         are equally likely beforehand; heads know better.
         """
-        with torch.autocast(noisy.device.type, enabled=False):  # differences of large numbers
+        with exact_products(noisy.device.type):  # differences of large numbers
             keep = (1 - sigma)[..., None]
             centre_KD, spread_K = self.tables_KVD.mean(1), self.tables_KVD.var(1, correction=0).mean(-1)
             rest = noisy - keep * centre_KD.sum(0)

@@ -28,3 +28,8 @@ def block_products(device: str) -> AbstractContextManager[object]:
     """Context for rolling out block by block: on CPUs in fp32, since products are so small there that conversions take
     longer than bfloat16 saves; elsewhere as the caller has it."""
     return torch.autocast(device, enabled=False) if device == "cpu" else nullcontext()
+
+
+def exact_products(device: str) -> AbstractContextManager[object]:
+    """Context without autocast, on the meta device too, which knows none."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()

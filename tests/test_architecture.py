@@ -38,19 +38,8 @@ FLOORS = (
             "runs",
             "doctor",
         ),
-        *(
-            "dry_run",
-            "run_folder",
-            "run_table",
-            "inspect_sample",
-            "gate",
-            "judge",
-            "validation",
-            "model_card",
-            "make_pairs",
-            "run_lock",
-            "run_graph",
-        ),
+        *("dry_run", "run_folder", "run_table", "inspect_sample", "gate", "judge", "validation", "model_card"),
+        *("make_pairs", "run_lock", "run_graph", "plan", "cost_model", "imagine"),
     },
 )
 """Packages and modules of ``avatar_lab`` from the ground up; a floor imports its own and lower ones. The packages of

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from avatar_lab.codebook import Codebook
+from avatar_lab.codec.planned import FINGERPRINT, PlannedAudio
 from avatar_lab.codec.pretrained import PretrainedFolder, library
 from avatar_lab.codec.protocol import AudioSpec, State, refuse_partial_tokens
 
@@ -119,6 +120,21 @@ class Mimi:
         folder = PretrainedFolder.find(source, stem="model", revision=revision)
         network = folder.load(transformers.MimiModel.from_pretrained, dtype=torch.float32).to(device)
         return cls(network, num_codebooks=num_codebooks, fingerprint=folder.fingerprint(num_codebooks=num_codebooks))
+
+    @staticmethod
+    def planned(*, num_codebooks: int = 8) -> PlannedAudio:
+        """What is known of the published codec (``kyutai/mimi``) without its weights."""
+        return PlannedAudio(
+            AudioSpec(
+                name="mimi",
+                sample_rate=24_000,
+                token_rate=Fraction(25, 2),
+                num_codebooks=num_codebooks,
+                codebook_size=2048,
+                embedding_width=512,
+                fingerprint=FINGERPRINT,
+            )
+        )
 
     # AudioCodec ------------------------------------------------------------------------------------------------------
     @torch.no_grad()

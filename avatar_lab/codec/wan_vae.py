@@ -25,11 +25,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from avatar_lab.codec.planned import FINGERPRINT, PlannedVideo
 from avatar_lab.codec.pretrained import PretrainedFolder, library
 from avatar_lab.codec.protocol import State, VideoSpec, refuse_partial_latents
 
 OLDEST_DIFFUSERS = (0, 42)
 _COLOURS = 3
+_EDGE = 8
+"""Pixels along the side of one cell of the published network."""
 
 
 class WanVae:
@@ -104,6 +107,29 @@ class WanVae:
             diffusers.AutoencoderKLWan.from_pretrained, torch_dtype=torch.float32, low_cpu_mem_usage=False
         ).to(device)
         return cls(network, height=height, width=width, fingerprint=folder.fingerprint(height=height, width=width))
+
+    @staticmethod
+    def planned(*, height: int, width: int) -> PlannedVideo:
+        """What is known of the published Wan 2.1 autoencoder without its weights.
+
+        Raises:
+            ValueError: the size does not fit.
+        """
+        if min(height, width) < _EDGE or height % _EDGE or width % _EDGE:
+            raise ValueError(f"frames of {height}x{width} pixels: height and width must be multiples of {_EDGE}")
+        return PlannedVideo(
+            VideoSpec(
+                name="wan_vae",
+                frames_per_latent=4,
+                frame_height=height,
+                frame_width=width,
+                grid_height=height // _EDGE,
+                grid_width=width // _EDGE,
+                channels=16,
+                warm_latents=28,
+                fingerprint=FINGERPRINT,
+            )
+        )
 
     # VideoCodec ------------------------------------------------------------------------------------------------------
     @torch.no_grad()

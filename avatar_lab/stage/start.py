@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +41,21 @@ class Setting:
     layout: Layout
     audio_codec: AudioCodec
     video_codec: VideoCodec
+
+
+Imagine = Callable[[str, Level, Setting], Checkpoint]
+"""Stage, level and setting -> what that stage would hand on, on the meta device."""
+_IMAGINE: ContextVar[Imagine | None] = ContextVar("imagine", default=None)
+
+
+@contextmanager
+def imagined_artefacts(imagine: Imagine) -> Iterator[None]:
+    """Let stages start from networks that no run has made yet, to see what they would cost."""
+    token = _IMAGINE.set(imagine)
+    try:
+        yield
+    finally:
+        _IMAGINE.reset(token)
 
 
 def network(roles: nn.ModuleDict, role: str) -> AvatarModel:
@@ -95,11 +112,15 @@ def started_from(
     Raises:
         ValueError: it is missing, from the wrong stage, of another layout, or speaks other codecs.
     """
+    stages = [stage] if isinstance(stage, str) else stage
+    imagine = _IMAGINE.get()
+    if imagine is not None:
+        return imagine(stages[0], level, setting)
     found = load_checkpoint(
         Path(path),
         audio_codec=setting.audio_codec.spec.fingerprint,
         video_codec=setting.video_codec.spec.fingerprint,
-        stages=[stage] if isinstance(stage, str) else stage,
+        stages=stages,
     )
     if other_blocks:
         found = Checkpoint(model=with_blocks_of(found.model, setting.layout), card=found.card)

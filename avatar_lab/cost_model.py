@@ -1,0 +1,105 @@
+"""The arithmetic of a plan: devices, memory, communication, time and money, from what was traced."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from avatar_lab.construct import nearest
+from avatar_lab.imagine import Linear
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One accelerator. Figures are its vendor's, dense (without sparsity) and per second."""
+
+    name: str
+    peak_flops: float
+    """Of bfloat16 products."""
+    memory_bytes: float
+    memory_bandwidth: float
+    link_bandwidth: float
+    """To the other devices of its machine, in one direction; a machine holds eight, and links between are slower."""
+    dollars_per_hour: float
+    """An assumption, not a quotation: on-demand rent as of 2026."""
+    half: bool = True
+    """Computes in bfloat16, on weights kept in fp32."""
+
+
+DEVICES = {
+    device.name: device
+    for device in (
+        # NVIDIA H100 SXM, H200 SXM and A100 80GB SXM data sheets; their tensor figures are with sparsity, twice these
+        Device(name="h100", peak_flops=989e12, memory_bytes=80e9, memory_bandwidth=3.35e12, link_bandwidth=450e9,
+               dollars_per_hour=3.0),
+        Device(name="h200", peak_flops=989e12, memory_bytes=141e9, memory_bandwidth=4.8e12, link_bandwidth=450e9,
+               dollars_per_hour=3.8),
+        Device(name="a100", peak_flops=312e12, memory_bytes=80e9, memory_bandwidth=2.0e12, link_bandwidth=300e9,
+               dollars_per_hour=1.8),
+        # an order of magnitude for one core with AVX2: 2 units x 8 lanes x 2 operations x 3 GHz
+        Device(name="cpu", peak_flops=96e9, memory_bytes=8e9, memory_bandwidth=10e9, link_bandwidth=1e9,
+               dollars_per_hour=0.05, half=False),
+    )
+}  # fmt: skip
+
+
+def device_named(name: str) -> Device:
+    """Raises ValueError where there is none of that name."""
+    if name not in DEVICES:
+        raise ValueError(f"there is no device={name}{nearest(name, list(DEVICES))}; there are {', '.join(DEVICES)}")
+    return DEVICES[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCost(Linear):
+    """One training step of one device, as traced. All bytes are those of the moment when there are most."""
+
+    flops: float
+    """Of all turns of a step, forward, backward and optimisers; dense attention, also where a mask hides keys."""
+    parameters: float
+    """Of all roles."""
+    trained: float
+    weight_bytes: float
+    gradient_bytes: float
+    """Of the largest turn."""
+    optimizer_bytes: float
+    average_bytes: float
+    activation_bytes: float
+    """What autograd keeps of the largest turn."""
+    checkpointed_bytes: float
+    """The same if each layer kept its input alone and computed the rest again when its turn comes."""
+    reduced_bytes: float
+    """Gradients that all devices average in one step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamCost(Linear):
+    """One block of one conversation against a full memory, as traced."""
+
+    begin_flops: float
+    predict_flops: float
+    write_flops: float
+    weight_bytes: float
+    cache_bytes: float
+
+    def flops(self, num_steps: int) -> float:
+        """Of one block."""
+        return self.begin_flops + num_steps * self.predict_flops + self.write_flops
+
+    def seconds(self, device: Device, *, num_steps: int, utilisation: float) -> float:
+        """Each pass takes the longer of its products and of reading weights and cache once."""
+        reading = (self.weight_bytes + self.cache_bytes) / device.memory_bandwidth
+        passes = [self.begin_flops + self.predict_flops, *[self.predict_flops] * (num_steps - 1), self.write_flops]
+        return sum(max(flops / (device.peak_flops * utilisation), reading) for flops in passes)
+
+
+def all_reduce_bytes(size: float, gpus: int) -> float:
+    """What each of ``gpus`` sends to average ``size`` bytes around a ring (Patarasuk and Yuan 2009)."""
+    return 2 * (gpus - 1) / gpus * size
+
+
+def sharded_bytes(size: float, gpus: int) -> float:
+    """What each sends if weights are sharded: gathered for the forward and the backward pass, gradients scattered
+    (FSDP, Zhao et al. 2023, arXiv:2304.11277)."""
+    return 3 * (gpus - 1) / gpus * size

@@ -1,0 +1,106 @@
+"""A plan says what real steps do: traced figures against real ones, depth by depth, and errors that help."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from avatar_lab import plan as planning
+from avatar_lab.config import build_layout, load
+from avatar_lab.cost_model import StepCost, all_reduce_bytes, device_named, sharded_bytes
+from avatar_lab.imagine import at_depth, flop_counter, imagined_batch
+from avatar_lab.level import Level
+from avatar_lab.stage.start import fresh
+from avatar_lab.train import build_stage, shared_objects
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+SIZES = ("tiny", "small_300m", "medium_1_3b", "large_5b")
+SMALL = ["experiment=quickstart/teacher", "data.batch_size=2", "data.num_blocks=4"]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_size_has_the_parameters_that_its_yaml_says(name: str) -> None:
+    first = (CONFIGS / "model" / f"{name}.yaml").read_text().splitlines()[0]
+    stated = re.match(r"# ([\d.]+) M parameters", first)
+    assert stated, first
+    config = load([*SMALL, f"model={name}", f"codec={'tiny' if name == 'tiny' else 'mimi_wan'}"])
+    setting, size = planning._setting(config, build_layout(config.layout)), planning._size(config)
+    with torch.device("meta"):
+        model = fresh(size=size, setting=setting, level=Level.SEE, window_blocks=1).model
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(float(stated[1]), rel=0.03)
+
+
+def test_a_real_step_does_and_keeps_what_was_traced() -> None:
+    config = load(SMALL)
+    shared = shared_objects(config)
+    setting, size = planning._setting(config, shared["layout"]), planning._size(config)
+    traced = planning.trace_step(config, setting, size, batch_size=2, half=False, compiled_masks=False)
+    stage = build_stage(config, shared)
+    shapes = imagined_batch(
+        setting.layout, setting.audio_codec, setting.video_codec, size=2, num_blocks=4, dtype=torch.float32
+    )
+    batch = shapes.apply(lambda x: torch.ones(x.shape, dtype=x.dtype))
+    kept = planning._Kept(stage.roles)
+    with flop_counter() as counter, kept.watching(stage.roles):
+        for _, losses in stage.turns(batch, 0, torch.Generator().manual_seed(0)):
+            losses.total.backward()  # type: ignore[union-attr]
+            activations, checkpointed = kept.total, kept.checkpointed
+        optimizer = planning.build(config.training).optimizers["teacher"].build(stage.roles["teacher"])
+        optimizer.step()
+    state = sum(x.numel() for s in optimizer.state.values() for x in s.values() if isinstance(x, Tensor) and x.ndim)
+    assert counter.get_total_flops() == pytest.approx(traced.flops, rel=0.1)
+    assert activations == pytest.approx(traced.activation_bytes, rel=0.1)
+    assert checkpointed == pytest.approx(traced.checkpointed_bytes, rel=0.1)
+    assert 4 * state == traced.optimizer_bytes
+
+
+def test_depth_is_extrapolated_exactly() -> None:
+    config = load(SMALL)
+    setting, size = planning._setting(config, build_layout(config.layout)), planning._size(config)
+
+    def trace(num_layers: int) -> StepCost:
+        deep = replace(size, num_layers=num_layers)
+        return planning.trace_step(config, setting, deep, batch_size=2, half=True, compiled_masks=True)
+
+    whole, guessed = trace(6), at_depth(trace, 6)
+    for field in fields(StepCost):
+        assert getattr(guessed, field.name) == pytest.approx(getattr(whole, field.name), rel=0.01), field.name
+
+
+def test_messages_of_a_ring() -> None:
+    assert all_reduce_bytes(8e9, 8) == pytest.approx(14e9)
+    assert sharded_bytes(8e9, 8) == pytest.approx(21e9)
+    assert all_reduce_bytes(8e9, 1) == 0
+
+
+def test_what_cannot_be_planned_is_said() -> None:
+    with pytest.raises(ValueError, match=r"no device=h10 \(did you mean 'h100'\?\)"):
+        device_named("h10")
+    with pytest.raises(ValueError, match=r"data.batch_size=2 does not divide over gpus=3 .* try data.batch_size=3"):
+        planning.make_plan(SMALL, gpus=3)
+    with pytest.raises(ValueError, match="no codecs chosen"):
+        planning.make_plan([*SMALL, "codec=none"])
+
+
+def test_what_does_not_fit_is_said_with_what_helps() -> None:
+    plan = planning.make_plan([*SMALL, "model=large_5b", "codec=mimi_wan"], gpus=2)
+    (advice,) = [line for line in plan.advice if line.startswith("does not fit")]
+    assert "GiB more than the 67.1 GiB of h100" in advice
+    assert plan.model_parameters == pytest.approx(5.06e9, rel=0.01)
+    assert plan.memory_bytes > plan.memory_checkpointed_bytes > plan.cost.weight_bytes
+
+
+def test_the_command_prints_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["plan", *SMALL, "device=cpu", "--json"])
+    planning.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found["cost"]["flops"] > 6 * found["model_parameters"]
+    assert {each["layout"] for each in found["reactions"]} == {"fps25", "fps30"}
+    assert all(0 < worst < 1 for each in found["reactions"] for worst in each["worst"].values())
