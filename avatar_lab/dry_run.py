@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
+from avatar_lab.imagine import flop_counter
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.stage.protocol import Stage, parts_of
 from avatar_lab.tensors import TensorRecord
@@ -89,7 +89,7 @@ def _describe_step(stage: Stage, batch: Any) -> None:
     rng = torch.Generator().manual_seed(0)
     weights = {p.untyped_storage().data_ptr() for p in stage.roles.parameters()}
     activations = 0
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
+    with flop_counter() as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         for role, losses in stage.turns(batch, 0, rng):
             for part in parts_of(losses):
                 part.total.backward()

@@ -39,7 +39,7 @@ FLOORS = (
             "doctor",
         ),
         *("dry_run", "run_folder", "run_table", "inspect_sample", "gate", "judge", "validation", "model_card"),
-        *("make_pairs", "run_lock", "run_graph", "plan", "cost_model", "imagine"),
+        *("make_pairs", "run_lock", "run_graph", "plan", "plan_trace", "plan_table", "cost_model", "imagine"),
     },
 )
 """Packages and modules of ``avatar_lab`` from the ground up; a floor imports its own and lower ones. The packages of

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from avatar_lab import plan as planning
+from avatar_lab import plan_trace as tracing
 from avatar_lab.config import build_layout, load
+from avatar_lab.construct import build
 from avatar_lab.cost_model import StepCost, all_reduce_bytes, device_named, sharded_bytes
 from avatar_lab.imagine import at_depth, flop_counter, imagined_batch
 from avatar_lab.level import Level
@@ -31,7 +33,7 @@ def test_a_size_has_the_parameters_that_its_yaml_says(name: str) -> None:
     stated = re.match(r"# ([\d.]+) M parameters", first)
     assert stated, first
     config = load([*SMALL, f"model={name}", f"codec={'tiny' if name == 'tiny' else 'mimi_wan'}"])
-    setting, size = planning._setting(config, build_layout(config.layout)), planning._size(config)
+    setting, size = tracing.setting_of(config, build_layout(config.layout)), tracing.size_of(config)
     with torch.device("meta"):
         model = fresh(size=size, setting=setting, level=Level.SEE, window_blocks=1).model
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(float(stated[1]), rel=0.03)
@@ -40,19 +42,19 @@ def test_a_size_has_the_parameters_that_its_yaml_says(name: str) -> None:
 def test_a_real_step_does_and_keeps_what_was_traced() -> None:
     config = load(SMALL)
     shared = shared_objects(config)
-    setting, size = planning._setting(config, shared["layout"]), planning._size(config)
-    traced = planning.trace_step(config, setting, size, batch_size=2, half=False, compiled_masks=False)
+    setting, size = tracing.setting_of(config, shared["layout"]), tracing.size_of(config)
+    traced = tracing.trace_step(config, setting, size, batch_size=2, half=False, compiled_masks=False)
     stage = build_stage(config, shared)
     shapes = imagined_batch(
         setting.layout, setting.audio_codec, setting.video_codec, size=2, num_blocks=4, dtype=torch.float32
     )
     batch = shapes.apply(lambda x: torch.ones(x.shape, dtype=x.dtype))
-    kept = planning._Kept(stage.roles)
+    kept = tracing.Kept(stage.roles)
     with flop_counter() as counter, kept.watching(stage.roles):
         for _, losses in stage.turns(batch, 0, torch.Generator().manual_seed(0)):
             losses.total.backward()  # type: ignore[union-attr]
             activations, checkpointed = kept.total, kept.checkpointed
-        optimizer = planning.build(config.training).optimizers["teacher"].build(stage.roles["teacher"])
+        optimizer = build(config.training).optimizers["teacher"].build(stage.roles["teacher"])
         optimizer.step()
     state = sum(x.numel() for s in optimizer.state.values() for x in s.values() if isinstance(x, Tensor) and x.ndim)
     assert counter.get_total_flops() == pytest.approx(traced.flops, rel=0.1)
@@ -63,11 +65,11 @@ def test_a_real_step_does_and_keeps_what_was_traced() -> None:
 
 def test_depth_is_extrapolated_exactly() -> None:
     config = load(SMALL)
-    setting, size = planning._setting(config, build_layout(config.layout)), planning._size(config)
+    setting, size = tracing.setting_of(config, build_layout(config.layout)), tracing.size_of(config)
 
     def trace(num_layers: int) -> StepCost:
         deep = replace(size, num_layers=num_layers)
-        return planning.trace_step(config, setting, deep, batch_size=2, half=True, compiled_masks=True)
+        return tracing.trace_step(config, setting, deep, batch_size=2, half=True, compiled_masks=True)
 
     whole, guessed = trace(6), at_depth(trace, 6)
     for field in fields(StepCost):
