@@ -193,7 +193,7 @@ def main() -> None:
     own = {k: v for k, _, v in (each.partition("=") for each in given.overrides) if k in kinds}
     try:
         rest = [each for each in given.overrides if each.partition("=")[0] not in kinds]
-        plan = make_plan(rest, **{key: kinds[key](value) for key, value in own.items()})  # type: ignore[arg-type]
+        plan = make_plan(rest, **{key: kinds[key](value) for key, value in own.items()})
     except COMPOSITION_ERRORS as error:
         sys.exit(f"error: {sentence(error)}")
     except ValueError as error:
