@@ -200,7 +200,8 @@ def trace_stream(setting: Setting, size: ModelSize, *, half: bool) -> StreamCost
             audio_BAD=torch.empty(1, layout.audio_per_block, model.codebook.width, dtype=dtype, device=META),
             video_BFHWC=torch.empty(1, layout.latents_per_block, *model.net.grid, dtype=dtype, device=META),
         )
-        levels = block_levels(*[torch.ones(1, 1, dtype=dtype, device=META)] * 2, model.warps, layout)
+        ones_BS = torch.ones(1, 1, dtype=dtype, device=META)
+        levels = block_levels(ones_BS, ones_BS, model.warps, layout)
         with flop_counter() as counter:
             memory = model.net.begin_block(inputs, cache)
         flops.append(counter.get_total_flops())

@@ -1,4 +1,4 @@
-"""``avatar-lab runs <ls|show|diff>``: what runs there are, how far they are, and how two of them differ."""
+"""``avatar-lab runs <ls|show|diff|tail>``: what runs there are, how far they are, and how two of them differ."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import argparse
 import json
 import sys
 import textwrap
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from avatar_lab.checkpoint import Card
 from avatar_lab.run_folder import differences
-from avatar_lab.run_table import UNGATED, cards_of, config_of, find_runs, gate_of, last_row, starts_of, state_of
+from avatar_lab.run_table import LOSS, UNGATED, cards_of, config_of, find_runs, gate_of, last_row, starts_of, state_of
+from avatar_lab.training.metrics_log import read_rows
 
 WIDTH, INDENT = 118, 12
 
@@ -109,6 +111,24 @@ def comparison(first: Path, second: Path) -> str:
     return "\n".join(lines)
 
 
+def follow(run: Path, *, rows: int, keep_on: bool, every_seconds: float = 2.0) -> Iterator[str]:
+    """The newest ``rows`` of a run's log, a line each; with ``keep_on`` then those to come, until the run is done. A
+    resumed run that goes over some steps again shows them again."""
+    config, shown = config_of(run), -1
+    while True:
+        done = state_of(run, config) != "open"
+        found = read_rows(run / "metrics.jsonl") if (run / "metrics.jsonl").exists() else []
+        if shown < 0:
+            shown = max(0, len(found) - rows)
+        for row in found[min(shown, len(found)) :]:
+            losses = "  ".join(f"{name} {_number(value)}" for name, value in row.items() if LOSS in name)
+            yield f"{int(row['step'])}/{config['training']['steps']}  {row['seconds']:,.0f} s  {losses}"
+        shown = len(found)
+        if done or not keep_on:
+            return
+        time.sleep(every_seconds)
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.5g}"
 
@@ -124,6 +144,10 @@ def main() -> None:
     diff = commands.add_parser("diff", help="config keys and newest metrics in which two runs differ")
     diff.add_argument("first", type=Path)
     diff.add_argument("second", type=Path)
+    tail = commands.add_parser("tail", help="newest rows of a run's log, and those to come until it is done")
+    tail.add_argument("run", type=Path)
+    tail.add_argument("--rows", type=int, default=5)
+    tail.add_argument("--once", action="store_true", help="do not wait for more")
     chosen = parser.parse_args()
     actions = {
         "ls": lambda: "\n".join(summary(run) for run in find_runs(chosen.root)) or f"no runs below {chosen.root}",
@@ -131,7 +155,14 @@ def main() -> None:
         "diff": lambda: comparison(chosen.first, chosen.second),
     }
     try:
+        if chosen.command == "tail":
+            for line in follow(chosen.run, rows=chosen.rows, keep_on=not chosen.once):
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+            return
         sys.stdout.write(actions[chosen.command]() + "\n")
+    except KeyboardInterrupt:
+        return
     except ValueError as error:
         sys.exit(f"error: {error}")
 

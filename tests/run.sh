@@ -8,14 +8,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source experiments/environment.sh
 
-tier="not slow and not ci and not gpu and not slurm"
+tier="not slow and not ci and not gpu"
 case "${1:-}" in
   --ci)
-    tier="not slow and not gpu and not slurm"
+    tier="not slow and not gpu"
     shift
     ;;
   --slow)
-    tier="not gpu and not slurm"
+    tier="not gpu"
     shift
     ;;
 esac

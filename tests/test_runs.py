@@ -116,3 +116,21 @@ def test_a_card_is_read_without_its_weights(tmp_path: Path) -> None:
     assert read_card(path) == made.card
     with pytest.raises(ValueError, match="there is no checkpoint"):
         read_card(tmp_path / "y.safetensors")
+
+
+def test_tail_shows_the_newest_rows_and_then_what_comes_until_the_run_is_done(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = root / "deep" / "again"
+    shown = list(runs.follow(run, rows=1, keep_on=False))
+    assert len(shown) == 1
+    assert shown[0].startswith("20/")
+    assert "autoregressive/loss/video 0.05" in shown[0]
+
+    def later(seconds: float) -> None:
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({"step": 21, "seconds": 11.0, "autoregressive/loss/video": 0.5}) + "\n")
+        (run / "done.json").write_text("{}")
+
+    monkeypatch.setattr(runs.time, "sleep", later)
+    assert [line.split("/")[0] for line in runs.follow(run, rows=1, keep_on=True)] == ["20", "21"]
