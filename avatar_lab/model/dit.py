@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from avatar_lab.codebook import Codebook
 from avatar_lab.context import AudioPlan, BlockInput, Context, OwnAudio
@@ -110,6 +111,8 @@ class JointDiT(nn.Module):
         nn.init.zeros_(self.audio_out.weight)
         nn.init.zeros_(self.video_out.weight)
         self.user_width, self.grid = user_width, grid
+        self.recompute_layers = False
+        """Whether a backward pass computes the inside of each layer again instead of remembering it."""
         self._sizes = {
             "grid": list(grid),
             "user_width": user_width,
@@ -169,10 +172,11 @@ class JointDiT(nn.Module):
         embedded, modulation = self.noise(sigma)
         *earlier, last = self.stack
         for layer in earlier:
-            x, _ = layer(x, modulation, rotation, project(layer, sources), mask=mask_of(all_ask=True))
+            x, _ = self._through(layer, x, modulation, rotation, project(layer, sources), mask=mask_of(all_ask=True))
         size = num_blocks * self.tokens_per_block
         memory = project(last, sources.of_last(size))
-        x, _ = last(x, modulation, rotation, memory, mask=mask_of(all_ask=False), num_speaking=size)
+        mask = mask_of(all_ask=False)
+        x, _ = self._through(last, x, modulation, rotation, memory, mask=mask, num_speaking=size)
         return self._heads(x, embedded[:, -size:], noisy, levels)
 
     # One block against a cache ----------------------------------------------------------------------------------------
@@ -249,11 +253,21 @@ class JointDiT(nn.Module):
         own, stack = [], self.stack
         for layer, layer_memory, past in zip(stack, memory.layers, memory.past, strict=True):
             idle = only_remember and layer is stack[-1]
-            x, keys_values = layer(x, modulation, rotation, layer_memory, past=past, num_speaking=0 if idle else None)
+            speaking = 0 if idle else None
+            x, keys_values = self._through(
+                layer, x, modulation, rotation, layer_memory, past=past, num_speaking=speaking
+            )
             own.append(keys_values)
         return x, embedded, own
 
     # Shared pieces ----------------------------------------------------------------------------------------------------
+    def _through(self, layer: Layer, *inputs: Any, **options: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """One layer. Layers draw no random numbers, so none have to be drawn again when one is recomputed."""
+        if not (self.recompute_layers and torch.is_grad_enabled()):
+            return cast(tuple[Tensor, tuple[Tensor, Tensor]], layer(*inputs, **options))
+        made = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False, **options)
+        return cast(tuple[Tensor, tuple[Tensor, Tensor]], made)
+
     def _tokens(self, state: AVState, plan: AudioPlan) -> Tensor:
         num_audio = state.audio_BAD.shape[1]
         audio = self.audio_in(state.audio_BAD) + self.own_audio(plan.state_BE[:, :num_audio])

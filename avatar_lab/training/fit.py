@@ -88,6 +88,8 @@ class Fit:
     """One per trained role of the stage."""
     accumulate: int = 1
     """Micro-batches per step and rank; roles take their turns over all of them before the next role's."""
+    checkpoint_activations: bool = False
+    """Compute each transformer layer again in the backward pass instead of remembering its inside."""
     ema_decay: float = 0.999
     log_every_steps: int = 10
     progress_seconds: float = 20.0
@@ -135,6 +137,7 @@ class Fit:
             ema_decay=self.ema_decay,
             guard=NonFiniteGuard(max_skipped_steps=self.max_skipped_steps, folder=out),
             accumulate=self.accumulate,
+            recompute_layers=self.checkpoint_activations,
         )
         source = StageData(
             source=data,

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from avatar_lab.layout import Layout
+from avatar_lab.model.dit import JointDiT
 from avatar_lab.stage.protocol import Stage, Turn, parts_of
 from avatar_lab.tensors import DyadBatch
 from avatar_lab.training import distributed
@@ -35,7 +36,7 @@ class StageModule(LightningModule):
     """Drives ``stage.turns`` and holds all that a checkpoint must hold.
 
     Raises:
-        ValueError: the optimisers do not match the trained roles.
+        ValueError: the optimisers do not match the trained roles, or there are no layers to recompute.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class StageModule(LightningModule):
         ema_decay: float,
         guard: NonFiniteGuard,
         accumulate: int = 1,
+        recompute_layers: bool = False,
     ) -> None:
         super().__init__()
         if set(optimizers) != set(stage.trained):
@@ -72,9 +74,20 @@ class StageModule(LightningModule):
         for role, network in self.roles.items():
             if role not in stage.trained:
                 network.requires_grad_(False).eval()
+        if recompute_layers:
+            self._recompute_layers()
         following = {follower.role for follower in stage.followers}
         self.frozen = FrozenGuard(nn.ModuleDict({r: net for r, net in self.roles.items() if r not in following}))
         self.averages = {role: EMA(self.roles[role], decay=ema_decay) for role in stage.averaged}
+
+    def _recompute_layers(self) -> None:
+        nets = [net for role in self.stage.trained for net in self.roles[role].modules() if isinstance(net, JointDiT)]
+        if not nets:
+            raise ValueError(
+                f"stage {self.stage.name} has no transformer layers: set training.checkpoint_activations=false"
+            )
+        for net in nets:
+            net.recompute_layers = True
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         self.role_optimizers = {role: self.settings[role].build(self.roles[role]) for role in self.stage.trained}
