@@ -23,7 +23,11 @@ from avatar_lab.imagine import META, flop_counter, imagined_batch, imagining, wi
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.model.layer import Layer
+from avatar_lab.stage.long_tune import LongTune
+from avatar_lab.stage.preference import Preference
 from avatar_lab.stage.protocol import Stage, parts_of
+from avatar_lab.stage.see import See
+from avatar_lab.stage.self_forcing import SelfForcing
 from avatar_lab.stage.start import ModelSize, Setting, fresh, imagined_artefacts
 from avatar_lab.tensors import AVState
 from avatar_lab.train import chosen
@@ -57,6 +61,9 @@ def size_of(config: RunConfig) -> ModelSize:
     return size
 
 
+ROLLING_OUT = (SelfForcing, LongTune, Preference, See)
+
+
 def _stage(config: RunConfig, setting: Setting, size: ModelSize) -> Stage:
     def imagine(stage: str, level: Level, asked: Setting) -> Checkpoint:
         made = fresh(size=size, setting=asked, level=level, window_blocks=config.data["num_blocks"])
@@ -73,6 +80,11 @@ def _stage(config: RunConfig, setting: Setting, size: ModelSize) -> Stage:
             given, layout=setting.layout, audio_codec=setting.audio_codec, video_codec=setting.video_codec,
             codebook=setting.audio_codec.codebook, seed=config.seed,
         )  # fmt: skip
+    if isinstance(stage, ROLLING_OUT):
+        raise ValueError(
+            f"stage {stage.name} rolls its student out block by block, which takes too long to trace: plan "
+            "experiment=quickstart/autoregressive at this size, and take blocks of a rollout from its streaming table"
+        )
     for role, network in stage.roles.items():
         if role not in stage.trained:
             network.requires_grad_(False)

@@ -106,3 +106,9 @@ def test_the_command_prints_figures(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert found["cost"]["flops"] > 6 * found["model_parameters"]
     assert {each["layout"] for each in found["reactions"]} == {"fps25", "fps30"}
     assert all(0 < worst < 1 for each in found["reactions"] for worst in each["worst"].values())
+
+
+@pytest.mark.parametrize("stage", ["self_forcing", "see"])
+def test_stages_that_roll_a_student_out_are_refused(stage: str) -> None:
+    with pytest.raises(ValueError, match="takes too long to trace"):
+        planning.make_plan([f"experiment=quickstart/{stage}"])
