@@ -15,7 +15,7 @@ MAX_LINES = 300
 
 FLOORS = (
     {
-        *("layout", "level", "tensors", "codebook", "context", "event_types", "human"),
+        *("layout", "level", "tensors", "sharded", "codebook", "context", "event_types", "human"),
         *("figure_style", "page_style", "precision", "allocator", "weight_file", "construct", "lifetime"),
         *("serving", "served_process", "mediapipe_process"),
     },

@@ -11,6 +11,7 @@ from torch import nn
 
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.objective.losses import Losses
+from avatar_lab.sharded import locals_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Follower:
     def move(self, roles: nn.ModuleDict) -> None:
         """Follow one update of the leader."""
         slow, fast = roles[self.role].parameters(), roles[self.leader].parameters()
-        torch._foreach_lerp_(list(slow), list(fast), 1 - self.decay)
+        torch._foreach_lerp_(locals_of(slow), locals_of(fast), 1 - self.decay)
 
 
 class InitialWeights(Protocol):

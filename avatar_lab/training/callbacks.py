@@ -16,6 +16,8 @@ from avatar_lab.training.interrupts import EXIT_CODES, Interrupts
 from avatar_lab.training.metrics_log import MetricsLog
 from avatar_lab.training.module import StageModule
 from avatar_lab.training.protocol import MetricSink, SampleWriter, StepJudge
+from avatar_lab.training.sharded_module import load_sharded, save_sharded
+from avatar_lab.training.sharded_state import ShardedStore
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,13 @@ class Resume(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = stage_module(pl_module)
-        state = self.store.load_latest() if self.enabled else None
+        if isinstance(self.store, ShardedStore):
+            self.store.device = module.device
+            if self.enabled and load_sharded(self.store, module):
+                log.info("restored step %d of %d from parts", module.train_step, module.total_steps)
+            if module.train_step > module.total_steps:
+                raise ValueError(f"{self.store.folder} is at step {module.train_step} already: raise training.steps")
+        state = self.store.load_latest() if self.enabled and not module.sharded else None
         if state is not None:
             if state["train_step"] > module.total_steps:
                 raise ValueError(
@@ -128,7 +136,9 @@ class Checkpoints(Callback):
         judged = self.every_steps is not None and module.train_step % self.every_steps == 0
         if not (stop or due or judged or module.train_step == module.total_steps):
             return
-        if distributed.rank() == 0:
+        if isinstance(self.store, ShardedStore):
+            save_sharded(self.store, module)
+        elif distributed.rank() == 0:
             folder = self.store.save(module.training_state(), step=module.train_step)
             log.info("saved %s", folder)
         self._last = time.monotonic()
@@ -155,11 +165,17 @@ class Samples(Callback):
     ) -> None:
         module = stage_module(pl_module)
         due = time.monotonic() - self._last >= self.every_seconds or module.train_step == module.total_steps
-        if not due or distributed.rank() != 0:
+        if module.sharded:
+            due = distributed.any_rank(due, module.device)
+        if not due or (distributed.rank() != 0 and not module.sharded):
+            return
+        self._last = time.monotonic()
+        roles = module.averaged_roles()
+        if distributed.rank() != 0:
             return
         folder = self.folder / f"step_{module.train_step:08d}"
         folder.mkdir(parents=True, exist_ok=True)
-        self.writer.write(artefacts=module.stage.export(module.averaged_roles()), folder=folder)
+        self.writer.write(artefacts=module.stage.export(roles), folder=folder)
         log.info("wrote samples to %s", folder)
         self._last = time.monotonic()
 
@@ -189,5 +205,10 @@ class Judging(Callback):
         """Judge the present step if it is due."""
         step = module.train_step
         due = step > 0 and (step % self.judge.every_steps == 0 or step == module.total_steps)
-        if due and distributed.rank() == 0 and not self.judge.knows(step):
-            self.judge.judge(step=step, artefacts=module.stage.export(module.averaged_roles()))
+        due = due and distributed.rank() == 0 and not self.judge.knows(step)
+        if module.sharded:
+            due = distributed.any_rank(due, module.device)
+        if due:
+            roles = module.averaged_roles()
+            if distributed.rank() == 0:
+                self.judge.judge(step=step, artefacts=module.stage.export(roles))

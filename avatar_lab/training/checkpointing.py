@@ -28,6 +28,8 @@ FORMAT = "avatar_lab.training_state/2"
 class CheckpointStore:
     """The ``keep`` newest checkpoints of one run."""
 
+    format = FORMAT
+
     def __init__(self, folder: Path, *, keep: int) -> None:
         if keep < 1:
             raise ValueError(f"keep at least one checkpoint, got {keep}")
@@ -37,21 +39,23 @@ class CheckpointStore:
     def save(self, state: Mapping[str, Any], *, step: int) -> Path:
         """Write ``state``, make it the latest, and delete what is older than the newest ``keep``."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f".step_{step:08d}.{os.getpid()}"
+        temporary.mkdir()
+        return self.publish(temporary, state, step=step)
+
+    def publish(self, temporary: Path, state: Mapping[str, Any], *, step: int) -> Path:
+        """Add ``state`` to what ``temporary`` holds already, and give it its name."""
         final = self.folder / f"step_{step:08d}"
         if final.exists():
             shutil.rmtree(final)
-        temporary = self.folder / f".{final.name}.{os.getpid()}"
-        temporary.mkdir()
         with (temporary / "state.pt").open("wb") as file:
             torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        size, digest = _measure(temporary / "state.pt")
+        files = {path.name: _flushed(path) for path in sorted(temporary.iterdir())}
         manifest = {
-            "format": FORMAT,
+            "format": self.format,
             "step": step,
             "stage": state["stage"],
-            "files": {"state.pt": {"bytes": size, "sha256": digest}},
+            "files": {name: {"bytes": size, "sha256": digest} for name, (size, digest) in files.items()},
         }
         write_atomically(temporary / "manifest.json", json.dumps(manifest, indent=1))
         temporary.rename(final)
@@ -76,28 +80,46 @@ class CheckpointStore:
         Raises:
             ValueError: there are checkpoints, but all are damaged, or it was written by another version.
         """
+        folder = self.newest_intact()
+        return None if folder is None else self.read(folder)
+
+    def newest_intact(self) -> Path | None:
+        """Folder of the newest checkpoint whose files are what its manifest says.
+
+        Raises:
+            ValueError: as :meth:`load_latest`.
+        """
         folders = self.complete()
         for folder in reversed(folders):
             if _intact(folder):
                 found = _manifest(folder).get("format", "an older format")
-                if found != FORMAT:
+                if found != self.format:
                     raise ValueError(
-                        f"{folder} is of {found}, this code reads {FORMAT}: use another out= to start anew"
+                        f"{folder} is of {found}, this code reads {self.format}: use another out= to start anew, or "
+                        "the cluster.machine.strategy that it was written with"
                     )
                 log.info("resuming from %s", folder)
-                try:
-                    return torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
-                except UnpicklingError as error:
-                    raise ValueError(
-                        f"{folder / 'state.pt'} holds more than tensors and plain values and is refused "
-                        f"(weights_only; nothing of it was run): {str(error).splitlines()[-1]}"
-                    ) from error
+                return folder
             log.warning("%s is damaged (size or sha256 differ from its manifest); trying the one before", folder)
         if folders:
             raise ValueError(
                 f"all {len(folders)} checkpoints under {self.folder} are damaged; move that folder away to start anew"
             )
         return None
+
+    def read(self, folder: Path) -> dict[str, Any]:
+        """``state.pt`` of an intact checkpoint.
+
+        Raises:
+            ValueError: it holds more than tensors and plain values.
+        """
+        try:
+            return torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+        except UnpicklingError as error:
+            raise ValueError(
+                f"{folder / 'state.pt'} holds more than tensors and plain values and is refused "
+                f"(weights_only; nothing of it was run): {str(error).splitlines()[-1]}"
+            ) from error
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -117,6 +139,13 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _flushed(path: Path) -> tuple[int, str]:
+    """Size and sha256 of a file that is on disk when this returns."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return _measure(path)
 
 
 def _measure(path: Path) -> tuple[int, str]:

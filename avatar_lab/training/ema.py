@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from avatar_lab.sharded import local, locals_of
+
 
 class EMA:
     """Shadow of the trained parameters of one network; frozen parameters and buffers are taken from it as they are."""
@@ -33,8 +35,8 @@ class EMA:
         decay = min(self.decay, self.updates / (9 + self.updates))
         self.updates += 1
         current = dict(network.named_parameters())
-        weights = [current[name].detach().float() for name in self.shadow]
-        torch._foreach_lerp_(list(self.shadow.values()), weights, 1 - decay)
+        weights = [local(current[name]).detach().float() for name in self.shadow]
+        torch._foreach_lerp_(locals_of(self.shadow.values()), weights, 1 - decay)
 
     @torch.no_grad()
     def averaged(self, network: nn.Module) -> nn.Module:

@@ -29,7 +29,8 @@ from avatar_lab.training.module import StageModule
 from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.progress import ShowProgress
 from avatar_lab.training.protocol import BatchSource, MetricSink, SampleWriter, StepJudge
-from avatar_lab.training.replicas import Replicas
+from avatar_lab.training.sharded_state import ShardedStore
+from avatar_lab.training.sharding import STRATEGIES, strategy_of
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
 """Half precision that needs loss scaling is left out: turns step their optimisers themselves."""
@@ -50,10 +51,14 @@ class Machine:
     """One of ``PRECISIONS``; ``auto``: bfloat16 products where the device multiplies them fast, fp32 elsewhere."""
     num_workers: int = 0
     """Loader processes per rank; does not change which batches come."""
+    strategy: str = "replicas"
+    """One of ``STRATEGIES``: whole networks on every device, or their weights shared out (``training/sharding.py``)."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"cluster.machine.precision {self.precision!r} is not one of {PRECISIONS}")
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"cluster.machine.strategy {self.strategy!r} is not one of {STRATEGIES}")
 
     def lightning_precision(self) -> str:
         """``precision`` with ``auto`` resolved on this machine."""
@@ -137,6 +142,7 @@ class Fit:
             ema_decay=self.ema_decay,
             guard=NonFiniteGuard(max_skipped_steps=self.max_skipped_steps, folder=out),
             accumulate=self.accumulate,
+            sharded=machine.strategy == "sharded",
             recompute_layers=self.checkpoint_activations,
         )
         source = StageData(
@@ -152,7 +158,7 @@ class Fit:
         judging = [] if judge is None else [Judging(judge, interrupts)]
         every_steps = None if judge is None else judge.every_steps
         trainer = _trainer(
-            machine, [*self._callbacks(out, interrupts, sinks, samples, resume, every_steps), *judging], out
+            machine, [*self._callbacks(out, machine, interrupts, sinks, samples, resume, every_steps), *judging], out
         )
         if self.steps:
             with interrupts:
@@ -171,6 +177,7 @@ class Fit:
     def _callbacks(
         self,
         out: Path,
+        machine: Machine,
         interrupts: Interrupts,
         sinks: list[MetricSink],
         samples: SampleWriter | None,
@@ -178,7 +185,8 @@ class Fit:
         every_steps: int | None,
     ) -> list[Callback]:
         clock, metrics = Clock(), MetricsLog(out / "metrics.jsonl")
-        store = CheckpointStore(out / "checkpoints", keep=self.keep_checkpoints)
+        make = ShardedStore if machine.strategy == "sharded" else CheckpointStore
+        store = make(out / "checkpoints", keep=self.keep_checkpoints)
         callbacks: list[Callback] = [
             Resume(store, metrics, clock, enabled=resume),
             WriteMetrics(metrics, sinks, clock, every_steps=self.log_every_steps, alarms=self.alarms),
@@ -200,7 +208,7 @@ def _trainer(machine: Machine, callbacks: list[Callback], out: Path) -> Trainer:
     return Trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,
-        strategy=Replicas() if machine.devices * machine.num_nodes > 1 else "auto",
+        strategy=strategy_of(machine.strategy, machine.devices * machine.num_nodes),
         num_nodes=machine.num_nodes,
         precision=machine.lightning_precision(),  # type: ignore[arg-type]
         max_epochs=1,

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avatar_lab.sharded import is_sharded, local
 from avatar_lab.tensors import DyadBatch
 from avatar_lab.training import distributed
 
@@ -73,6 +74,8 @@ class FrozenGuard:
 
 
 def checksum(tensor: Tensor) -> int:
-    """Sum of the raw bits: cheap, exact, and enough to notice that something frozen has moved."""
+    """Sum of the raw bits: cheap, exact, and enough to notice that something frozen has moved. That of a sharded
+    tensor is the sum over its parts, for which every rank must ask, and the same whatever their number."""
     integer = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    return int(tensor.detach().contiguous().flatten().view(integer).sum(dtype=torch.int64))
+    total = local(tensor).detach().contiguous().flatten().view(integer).sum(dtype=torch.int64)
+    return int(distributed.sum_over_ranks(total) if is_sharded(tensor) else total)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from avatar_lab.layout import Layout
 from avatar_lab.model.dit import JointDiT
+from avatar_lab.sharded import is_sharded
 from avatar_lab.stage.protocol import Stage, Turn, parts_of
 from avatar_lab.tensors import DyadBatch
 from avatar_lab.training import distributed
@@ -23,6 +24,7 @@ from avatar_lab.training.ema import EMA, averaged_roles
 from avatar_lab.training.guard import FrozenGuard, NonFiniteGuard
 from avatar_lab.training.metrics import RunningMeans
 from avatar_lab.training.microbatches import split_batch
+from avatar_lab.training.muon import Muon
 from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.randomness import (
     generator_states,
@@ -30,6 +32,7 @@ from avatar_lab.training.randomness import (
     seed_global_generators,
     step_generator,
 )
+from avatar_lab.training.sharding import shard, skeletons, whole_roles
 
 
 class StageModule(LightningModule):
@@ -50,6 +53,7 @@ class StageModule(LightningModule):
         ema_decay: float,
         guard: NonFiniteGuard,
         accumulate: int = 1,
+        sharded: bool = False,
         recompute_layers: bool = False,
     ) -> None:
         super().__init__()
@@ -58,7 +62,15 @@ class StageModule(LightningModule):
                 f"stage {stage.name} trains {sorted(stage.trained)} but training.optimizers names "
                 f"{sorted(optimizers)}; give exactly one optimiser per trained role"
             )
+        muon = [role for role, settings in optimizers.items() if isinstance(settings, Muon)]
+        if sharded and muon:
+            raise ValueError(
+                f"Muon (roles {muon}) needs whole matrices, which cluster.machine.strategy=sharded does not have: "
+                "choose AdamW (optimizer=adamw) or strategy=replicas"
+            )
         self.automatic_optimization = False
+        self.sharded = sharded
+        self.skeletons: tuple[nn.ModuleDict, ...] = ()  # no list of parts: these are no part of the module
         self.stage = stage
         self.roles = stage.roles
         self.layout = layout
@@ -80,6 +92,16 @@ class StageModule(LightningModule):
         self.frozen = FrozenGuard(nn.ModuleDict({r: net for r, net in self.roles.items() if r not in following}))
         self.averages = {role: EMA(self.roles[role], decay=ema_decay) for role in stage.averaged}
 
+    def configure_model(self) -> None:
+        """Share weights out, once there are ranks to share with and before there are optimisers."""
+        if not self.sharded or self.skeletons:
+            return
+        strategy = self.trainer.strategy
+        distributed.copy_from_first(self.roles.state_dict().values(), by_way_of=strategy.root_device)
+        self.skeletons = (skeletons(self.roles),)
+        shard(self.roles, device=strategy.root_device, precision=self.trainer.precision)
+        self.averages = {role: EMA(self.roles[role], decay=each.decay) for role, each in self.averages.items()}
+
     def _recompute_layers(self) -> None:
         nets = [net for role in self.stage.trained for net in self.roles[role].modules() if isinstance(net, JointDiT)]
         if not nets:
@@ -96,7 +118,7 @@ class StageModule(LightningModule):
         return list(self.role_optimizers.values())
 
     def on_train_start(self) -> None:
-        distributed.copy_from_first(self.roles.state_dict().values())
+        distributed.copy_from_first(t for t in self.roles.state_dict().values() if not is_sharded(t))
 
     # The loop --------------------------------------------------------------------------------------------------------
     def training_step(self, batch: Any, batch_index: int) -> None:
@@ -140,7 +162,7 @@ class StageModule(LightningModule):
         parameters = [p for p in self.roles[role].parameters() if p.requires_grad]
         optimizer, settings = self.role_optimizers[role], self.settings[role]
         distributed.average_gradients(parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        norm = distributed.clip_gradients(parameters, settings.clip_norm)
         if self.guard.accepts(loss=total, gradient_norm=norm):
             scalars["lr"] = settings.set_lr(optimizer, self.train_step, self.total_steps)
             scalars["grad_norm"] = float(norm)
@@ -159,8 +181,12 @@ class StageModule(LightningModule):
 
     # State -----------------------------------------------------------------------------------------------------------
     def averaged_roles(self) -> nn.ModuleDict:
-        """The roles as evaluation and export see them."""
-        return averaged_roles(self.roles, self.averages)
+        """The roles as evaluation and export see them. Sharded ones are copied as a whole to the first rank, for which
+        every rank must ask."""
+        if not self.skeletons:
+            return averaged_roles(self.roles, self.averages)
+        shadows = {role: average.shadow for role, average in self.averages.items() if average.updates}
+        return whole_roles(self.roles, self.skeletons[0], shadows)
 
     def training_state(self) -> dict[str, Any]:
         """Everything that the next step depends on, as tensors and plain values.
@@ -186,6 +212,21 @@ class StageModule(LightningModule):
         """Restore what :meth:`training_state` returned.
 
         Raises:
+            ValueError: as :meth:`check_same_run`.
+        """
+        self.check_same_run(state)
+        for role, weights in state["roles"].items():
+            self.roles[role].load_state_dict(weights)
+        for role, average in self.averages.items():
+            average.load_state_dict(state["averages"][role])
+        for role, optimizer in self.role_optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][role])
+        self.load_plain_state(state)
+
+    def check_same_run(self, state: dict[str, Any]) -> None:
+        """Refuse the state of another run.
+
+        Raises:
             ValueError: it belongs to another stage, another seed, or to other frozen networks.
         """
         if state["stage"] != self.stage.name:
@@ -197,12 +238,9 @@ class StageModule(LightningModule):
                 "the frozen networks of this run are not those that the checkpoint was trained with: an earlier stage "
                 "has changed since; use another out= and start this stage anew"
             )
-        for role, weights in state["roles"].items():
-            self.roles[role].load_state_dict(weights)
-        for role, average in self.averages.items():
-            average.load_state_dict(state["averages"][role])
-        for role, optimizer in self.role_optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][role])
+
+    def load_plain_state(self, state: dict[str, Any]) -> None:
+        """All but networks, averages and optimisers."""
         self.train_step = state["train_step"]
         self.dialogue_seconds = state["dialogue_seconds"]
         self.means.load_state_dict(state["means"])

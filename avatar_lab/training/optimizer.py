@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from avatar_lab.sharded import is_sharded
+
 
 class Schedule(Protocol):
     def factor(self, step: int, total_steps: int) -> float:
@@ -69,7 +71,7 @@ class AdamW:
 
     def build(self, network: nn.Module) -> torch.optim.AdamW:
         """Optimiser over the parameters of ``network`` that require gradients."""
-        groups: dict[tuple[float, float], list[Tensor]] = {}
+        groups: dict[tuple[float, float, bool], list[Tensor]] = {}
         unused = set(self.lr_factors)
         for name, parameter in network.named_parameters():
             if not parameter.requires_grad:
@@ -78,7 +80,7 @@ class AdamW:
             unused.discard(pattern or "")
             factor = 1.0 if pattern is None else self.lr_factors[pattern]
             decay = self.weight_decay if parameter.ndim >= 2 else 0.0
-            groups.setdefault((factor, decay), []).append(parameter)
+            groups.setdefault((factor, decay, is_sharded(parameter)), []).append(parameter)
         if unused:
             raise ValueError(f"lr_factors {sorted(unused)} match no parameter; correct the pattern or remove it")
         if not groups:
@@ -86,7 +88,7 @@ class AdamW:
         return torch.optim.AdamW(
             [
                 {"params": params, "weight_decay": decay, "lr": self.lr * factor, "base_lr": self.lr * factor}
-                for (factor, decay), params in groups.items()
+                for (factor, decay, _), params in groups.items()
             ],
             betas=(self.betas[0], self.betas[1]),
             eps=self.eps,

@@ -72,13 +72,13 @@ def test_two_ranks_agree(tmp_path: Path) -> None:
     mp.spawn(two_ranks, args=(str(tmp_path),), nprocs=2)
 
 
-def launched_as(rank: int, port: int) -> None:
-    """What a launcher of two processes says."""
+def launched_as(rank: int, port: int, world_size: int = 2) -> None:
+    """What a launcher of ``world_size`` processes says."""
     os.environ |= {
         "GLOO_SOCKET_IFNAME": "lo",
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
+        "WORLD_SIZE": str(world_size),
         "NODE_RANK": "0",
         "LOCAL_RANK": str(rank),
     }

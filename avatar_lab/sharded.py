@@ -1,0 +1,27 @@
+"""Tensors whose parts lie on several ranks (``DTensor``): the part that lies here, and all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    return isinstance(tensor, DTensor)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of ``tensor`` on this rank, in the same memory; a tensor that is not sharded is its own part."""
+    return tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def locals_of(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The parts on this rank: ``torch._foreach_*`` takes no mixture of sharded and other tensors."""
+    return [local(tensor) for tensor in tensors]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All of ``tensor``; every rank must ask."""
+    return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor

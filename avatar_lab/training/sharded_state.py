@@ -1,0 +1,102 @@
+"""Checkpoints of sharded weights: every rank writes its part, and they load on any number of ranks.
+
+``checkpoints/step_N/`` holds ``state.pt`` (plain values), the files of torch's distributed checkpoint (tensors) and
+``manifest.json`` over all of them; it appears by a rename, after all ranks have said that their part is written. All
+ranks must see the same folder. The ``.metadata`` among the files is a pickle: it is read only below the run's own
+folder and after its sha256 was found in the manifest there, never from a checkpoint that somebody sent.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import Tensor
+
+from avatar_lab.training import distributed
+from avatar_lab.training.checkpointing import CheckpointStore
+
+SHARDED_FORMAT = "avatar_lab.sharded_state/1"
+
+
+class ShardedStore(CheckpointStore):
+    """As :class:`CheckpointStore`; every rank must call every method."""
+
+    format = SHARDED_FORMAT
+
+    device = torch.device("cpu")
+    """Where ranks vote."""
+
+    def save_parts(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor], *, step: int) -> Path:
+        """Write plain values of rank 0 and ``tensors`` by unique name, each rank its part of them.
+
+        Raises:
+            RuntimeError: some rank could not write; the checkpoint before stays the latest.
+        """
+        temporary = self.folder / f".step_{step:08d}.parts"
+        self._together(lambda: self._empty(temporary), "make its folder", only_first=True)
+        writer = dcp.FileSystemWriter(temporary, sync_files=True)
+        self._together(lambda: dcp.save(dict(tensors), storage_writer=writer), "write its part")
+        self._together(lambda: self.publish(temporary, state, step=step), "publish it", only_first=True)
+        return self.folder / f"step_{step:08d}"
+
+    def newest(self) -> tuple[dict[str, Any], Path] | None:
+        """Plain values and folder of the newest intact checkpoint, as the first rank finds it."""
+        step = torch.tensor(-1, device=self.device)
+        failure: Exception | None = None
+        if distributed.rank() == 0:
+            try:
+                found = self.newest_intact()
+                step.fill_(-1 if found is None else int(found.name.removeprefix("step_")))
+            except ValueError as error:
+                failure = error
+        if distributed.any_rank(failure is not None, self.device):
+            raise failure or ValueError("rank 0 refused the checkpoints of this run; its own message says why")
+        distributed.copy_from_first([step])
+        if int(step) < 0:
+            return None
+        folder = self.folder / f"step_{int(step):08d}"
+        return self.read(folder), folder
+
+    def _empty(self, folder: Path) -> None:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+
+    def _together(self, act: Any, what: str, *, only_first: bool = False) -> None:
+        """``act`` on all ranks, or on the first, and agree on how it went."""
+        failure: Exception | None = None
+        if not only_first or distributed.rank() == 0:
+            try:
+                act()
+            except Exception as error:  # whatever it is, the others must not wait for this rank
+                failure = error
+        if distributed.any_rank(failure is not None, self.device):
+            raise RuntimeError(
+                f"a rank could not {what} ({failure or 'it says why itself'}): nothing was published, look at free "
+                f"space and permissions of {self.folder}"
+            ) from failure
+
+
+def load_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Overwrite ``tensors``, sharded in any way or whole, by those of the same names in ``folder``, whose manifest was
+    checked before.
+
+    Raises:
+        ValueError: a name is missing there, or its shape differs.
+    """
+    reader = dcp.FileSystemReader(folder)
+    stored = reader.read_metadata().state_dict_metadata
+    for name, tensor in tensors.items():
+        size = getattr(stored.get(name), "size", None)
+        if size != tensor.shape:
+            raise ValueError(
+                f"{folder} holds {name} of shape {size}, not {tuple(tensor.shape)}: resume the same config"
+            )
+    together = dist.is_available() and dist.is_initialized()
+    dcp.load(dict(tensors), storage_reader=reader, no_dist=not together)

@@ -1,0 +1,74 @@
+"""Weights shared out over ranks: FSDP2's ``fully_shard`` on every ``nn.Linear`` of every role, frozen ones included.
+
+Why the linear maps and not the layers. FSDP2 gathers weights in hooks of a module's ``__call__`` and finds gradients
+through tensors in its output. A turn reaches a layer by several ways: ``dit.project`` uses its cross-attentions outside
+its forward, blocks go through ``predict_block`` and ``write_block``, and what passes between them are dataclasses,
+in which FSDP2 looks for no tensors. An ``nn.Linear`` is only ever called, with one tensor in and one out, so every way
+is right without a word about it. The linear maps are nearly all weights of a transformer; norms, tables, positions and
+convolutions stay whole on every rank and their gradients are averaged as in ``distributed.py``.
+
+What it costs: each map is gathered by itself, when it is needed, and waits for what was computed before. Nothing is
+gathered ahead.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+from avatar_lab.sharded import whole
+from avatar_lab.training import distributed
+from avatar_lab.training.replicas import Replicas
+
+STRATEGIES = ("replicas", "sharded")
+
+
+def strategy_of(name: str, processes: int) -> DDPStrategy | str:
+    """Lightning's part. Sharded runs need a process group on one process too: one of several may go on there."""
+    return Replicas() if name == "sharded" or processes > 1 else "auto"
+
+
+def shard(roles: nn.ModuleDict, *, device: torch.device, precision: str) -> None:
+    """Share out the linear maps of ``roles`` over all ranks, in place. All ranks must hold the same weights before.
+
+    precision  Lightning's name. On GPUs ``bf16-mixed`` also gathers in bfloat16, in which autocast would multiply
+               anyway; gradients are summed in fp32. On CPUs blocks are rolled out in fp32 (``block_products``).
+    """
+    mesh = init_device_mesh(device.type, (distributed.world_size(),))
+    half = precision == "bf16-mixed" and device.type == "cuda"
+    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if half else None
+    for module in [module for module in roles.modules() if type(module) is nn.Linear]:
+        _shard_one(module, mesh, policy or MixedPrecisionPolicy())
+
+
+def _shard_one(module: nn.Linear, mesh: DeviceMesh, policy: MixedPrecisionPolicy) -> None:
+    fully_shard(module, mesh=mesh, reshard_after_forward=True, mp_policy=policy)
+
+
+def skeletons(roles: nn.ModuleDict) -> nn.ModuleDict:
+    """Copies of ``roles`` without weights (meta device), to be made before they are sharded: then it is too late."""
+    empty: dict[int, Tensor] = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
+        for p in roles.parameters()
+    }
+    return deepcopy(roles, empty)  # type: ignore[arg-type]
+
+
+def whole_roles(roles: nn.ModuleDict, skeleton: nn.ModuleDict, shadows: dict[str, dict[str, Tensor]]) -> nn.ModuleDict:
+    """Complete copies of ``roles``, in evaluation mode, with ``shadows`` (averages by role and parameter) in the place
+    of weights. Every rank must ask; only the first one gets weights, the others get the skeleton."""
+    copies = deepcopy(skeleton).eval().requires_grad_(False)
+    for role, network in roles.items():
+        state = {}
+        for name, tensor in network.state_dict().items():
+            full = whole(shadows.get(role, {}).get(name, tensor))
+            if distributed.rank() == 0:
+                state[name] = full.to("cpu", tensor.dtype, copy=True)
+        if state:
+            copies[role].load_state_dict(state, assign=True)
+    return copies

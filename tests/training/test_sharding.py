@@ -1,0 +1,76 @@
+"""Two ranks with shared-out weights train as one rank does, stop and go on exactly, and change their number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from avatar_lab.sharded import is_sharded, whole
+from avatar_lab.training import distributed
+from avatar_lab.training.fit import Fit, Machine
+from avatar_lab.training.muon import Muon
+from avatar_lab.training.optimizer import AdamW
+from tests.factory import LAYOUT
+from tests.training.stages import STAGES
+from tests.training.test_distributed import SharedDyads, free_port, launched_as
+from tests.training.toy import ToyStage
+
+
+def fit_sharded(
+    rank: int, folder: str, port: int, name: str, world_size: int, strategy: str, steps: int, out: str
+) -> None:
+    launched_as(rank, port, world_size)
+    torch.set_num_threads(1)
+    stage = STAGES[name](Path(folder) / f"artefacts{world_size}{strategy}{rank}")
+    optimizers = dict.fromkeys(stage.trained, AdamW(lr=1e-3))
+    fit = Fit(steps=steps, optimizers=optimizers, ema_decay=0.9, accumulate=max(1, 2 // world_size), log_every_steps=1)
+    machine = Machine(accelerator="cpu", devices=world_size, strategy=strategy)
+    result = fit.run(stage=stage, data=SharedDyads(), layout=LAYOUT, out=Path(folder) / out, seed=3, machine=machine)
+    assert result.steps_done == steps
+    parameters = dict(stage.roles.named_parameters())
+    assert any(is_sharded(p) for p in parameters.values()) == (strategy == "sharded")
+    weights = {key: whole(p).detach() for key, p in parameters.items()}
+    if distributed.rank() == 0:
+        exported = dict(result.roles.named_parameters())
+        torch.save((weights, exported), Path(folder) / f"{out}.{world_size}.{steps}.pt")
+
+
+def run(folder: Path, name: str, world_size: int, strategy: str, steps: int, out: str) -> tuple[dict, dict]:
+    arguments = (str(folder), free_port(), name, world_size, strategy, steps, out)
+    mp.spawn(fit_sharded, args=arguments, nprocs=world_size)
+    return torch.load(folder / f"{out}.{world_size}.{steps}.pt", weights_only=True)
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize("name", ["teacher", "initialise_by_consistency", "self_forcing", "long_tune", "see"])
+def test_sharded_ranks_train_as_one(tmp_path: Path, name: str) -> None:
+    sharded = run(tmp_path, name, 2, "sharded", 4, "two")
+    alone = run(tmp_path, name, 1, "replicas", 4, "one")
+    for ours, theirs in zip(sharded, alone, strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            torch.testing.assert_close(ours[key], value, atol=2e-5, rtol=1e-4, msg=lambda m, k=key: f"{k}: {m}")
+
+
+@pytest.mark.ci
+def test_resume_is_exact_and_weights_survive_other_numbers_of_ranks(tmp_path: Path) -> None:
+    straight = run(tmp_path, "teacher", 2, "sharded", 4, "straight")
+    first = run(tmp_path, "teacher", 2, "sharded", 2, "out")
+    loaded = [run(tmp_path, "teacher", ranks, "sharded", 2, "out")[0] for ranks in (1, 4)]
+    for weights in loaded:
+        assert all(torch.equal(weights[key], value) for key, value in first[0].items())
+    resumed = run(tmp_path, "teacher", 2, "sharded", 4, "out")
+    for ours, theirs in zip(resumed, straight, strict=True):
+        assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not one of"):
+        Machine(strategy="engine")
+    fit = Fit(steps=1, optimizers={"student": Muon(lr=1.0), "critic": AdamW(lr=1.0)})
+    machine = Machine(accelerator="cpu", strategy="sharded")
+    with pytest.raises(ValueError, match="choose AdamW"):
+        fit.run(stage=ToyStage(), data=SharedDyads(), layout=LAYOUT, out=tmp_path, seed=0, machine=machine)
