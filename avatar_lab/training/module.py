@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -101,6 +101,10 @@ class StageModule(LightningModule):
         self.skeletons = (skeletons(self.roles),)
         shard(self.roles, device=strategy.root_device, precision=self.trainer.precision)
         self.averages = {role: EMA(self.roles[role], decay=each.decay) for role, each in self.averages.items()}
+
+    def cpu(self) -> Self:
+        """Lightning's teardown brings networks home; sharded ones stay where ranks can still exchange their parts."""
+        return self if self.skeletons else super().cpu()
 
     def _recompute_layers(self) -> None:
         nets = [net for role in self.stage.trained for net in self.roles[role].modules() if isinstance(net, JointDiT)]

@@ -13,6 +13,7 @@ gathered ahead.
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 
 import torch
@@ -39,6 +40,8 @@ def shard(roles: nn.ModuleDict, *, device: torch.device, precision: str) -> None
     precision  Lightning's name. On GPUs ``bf16-mixed`` also gathers in bfloat16, in which autocast would multiply
                anyway; gradients are summed in fp32. On CPUs blocks are rolled out in fp32 (``block_products``).
     """
+    # our layers never write into what a linear map returned
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(device.type, (distributed.world_size(),))
     half = precision == "bf16-mixed" and device.type == "cuda"
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if half else None
