@@ -66,6 +66,8 @@ class Memory(nn.Module):
     ) -> None:
         super().__init__()
         self.layout, self.codebook, self.head_width = layout, codebook, head_width
+        self.embed_absent = False
+        """Whether a block embeds user streams that no row perceives: the same result, by the same maps on all ranks."""
         self.conditions = Conditions(width, codebook, patches, layout.script_lookahead)
         audio, video = Stream.USER_AUDIO, Stream.USER_VIDEO
         self.listen_features = self.see_features = None
@@ -114,11 +116,11 @@ class Memory(nn.Module):
         """Sources of one block of ``num_tokens`` model tokens, the anchor left to the cache."""
         user, plan, per_block = inputs.user, inputs.plan, self.layout.audio_per_block
         listen = see = None
-        if level.listens and self.listen_features is not None and bool(user.hears_BS.any()):
+        if level.listens and self.listen_features is not None and self._wanted(user.hears_BS):
             window = cache.user_audio
             heard = self.listen_features(self.codebook.embed(window.tokens_BTU), window.present_BT)
             listen = self._block_stream(Stream.USER_AUDIO, heard, user.hears_BS, window.present_BT, num_tokens)
-        if level.sees and self.see_features is not None and bool(user.sees_BS.any()):
+        if level.sees and self.see_features is not None and self._wanted(user.sees_BS):
             window = cache.user_video
             seen = self.see_features(window.tokens_BTU, window.present_BT)
             see = self._block_stream(Stream.USER_VIDEO, seen, user.sees_BS, window.present_BT, num_tokens)
@@ -127,6 +129,9 @@ class Memory(nn.Module):
         )
         conditions = Source(features_BMD=script[:, 0], visible_BNM=script_seen.expand(-1, num_tokens, -1))
         return Sources(conditions=conditions, listen=listen, see=see)
+
+    def _wanted(self, on_BS: Tensor) -> bool:
+        return self.embed_absent or bool(on_BS.any())
 
     def _block_stream(
         self, stream: Stream, features: Tensor, on_B1: Tensor, present_BT: Tensor, num_tokens: int

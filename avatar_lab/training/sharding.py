@@ -8,7 +8,8 @@ is right without a word about it. The linear maps are nearly all weights of a tr
 convolutions stay whole on every rank and their gradients are averaged as in ``distributed.py``.
 
 What it costs: each map is gathered by itself, when it is needed, and waits for what was computed before. Nothing is
-gathered ahead.
+gathered ahead. All ranks must call the same maps in the same order: nothing that is drawn or read by one rank may decide
+which.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
+from avatar_lab.model.memory import Memory
 from avatar_lab.sharded import whole
 from avatar_lab.training import distributed
 from avatar_lab.training.replicas import Replicas
@@ -31,7 +33,7 @@ STRATEGIES = ("replicas", "sharded")
 
 def strategy_of(name: str, processes: int) -> DDPStrategy | str:
     """Lightning's part. Sharded runs need a process group on one process too: one of several may go on there."""
-    return Replicas() if name == "sharded" or processes > 1 else "auto"
+    return "auto" if (name, processes) == ("replicas", 1) else Replicas()
 
 
 def shard(roles: nn.ModuleDict, *, device: torch.device, precision: str) -> None:
@@ -47,6 +49,8 @@ def shard(roles: nn.ModuleDict, *, device: torch.device, precision: str) -> None
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if half else None
     for module in [module for module in roles.modules() if type(module) is nn.Linear]:
         _shard_one(module, mesh, policy or MixedPrecisionPolicy())
+    for memory in [module for module in roles.modules() if isinstance(module, Memory)]:
+        memory.embed_absent = True
 
 
 def _shard_one(module: nn.Linear, mesh: DeviceMesh, policy: MixedPrecisionPolicy) -> None:
