@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -14,7 +15,7 @@ def is_sharded(tensor: Tensor) -> bool:
 
 def local(tensor: Tensor) -> Tensor:
     """The part of ``tensor`` on this rank, in the same memory; a tensor that is not sharded is its own part."""
-    return tensor.detach().to_local() if isinstance(tensor, DTensor) else tensor
+    return cast(DTensor, tensor.detach()).to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def locals_of(tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -24,4 +25,4 @@ def locals_of(tensors: Iterable[Tensor]) -> list[Tensor]:
 
 def whole(tensor: Tensor) -> Tensor:
     """All of ``tensor``; every rank must ask."""
-    return tensor.detach().full_tensor() if isinstance(tensor, DTensor) else tensor
+    return cast(DTensor, tensor.detach()).full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -8,8 +8,7 @@ is right without a word about it. The linear maps are nearly all weights of a tr
 convolutions stay whole on every rank and their gradients are averaged as in ``distributed.py``.
 
 What it costs: each map is gathered by itself, when it is needed, and waits for what was computed before. Nothing is
-gathered ahead. All ranks must call the same maps in the same order: nothing that is drawn or read by one rank may decide
-which.
+gathered ahead. All ranks must call the same maps in the same order: nothing drawn or read by one rank may decide which.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def skeletons(roles: nn.ModuleDict) -> nn.ModuleDict:
         id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
         for p in roles.parameters()
     }
-    return deepcopy(roles, empty)  # type: ignore[arg-type]
+    return deepcopy(roles, empty)
 
 
 def whole_roles(roles: nn.ModuleDict, skeleton: nn.ModuleDict, shadows: dict[str, dict[str, Tensor]]) -> nn.ModuleDict:

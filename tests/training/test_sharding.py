@@ -62,7 +62,7 @@ def assert_equal(ours: tuple[dict, dict], theirs: tuple[dict, dict]) -> None:
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize("name", ["teacher", "initialise_by_consistency", "self_forcing", "long_tune", "see"])
+@pytest.mark.parametrize("name", STAGES)
 def test_sharded_ranks_train_as_one(tmp_path: Path, name: str) -> None:
     sharded = run(tmp_path, name, 2, "sharded", 4, "two")
     alone = run(tmp_path, name, 1, "replicas", 4, "one")
