@@ -65,7 +65,7 @@ def _own_steps(windows: int, data: dict[str, Any], *, part: int, parts: int) -> 
     if windows < 1 or not 0 <= part < parts:
         raise ValueError(f"{windows} windows, part {part} of {parts}: ask for one window at least, part 0 of 1 is all")
     needed = -(-windows // int(data["batch_size"]))
-    return (step for step in range(needed) if step % parts == part)
+    return range(part, needed, parts)
 
 
 def main() -> None:

@@ -14,11 +14,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.codec.planned import PlannedAudio, PlannedVideo
 from avatar_lab.config import RunConfig
-from avatar_lab.construct import build
+from avatar_lab.construct import build, locate
 from avatar_lab.context import block_inputs, live_context
 from avatar_lab.cost_model import StepCost, StreamCost
 from avatar_lab.diffusion.levels import block_levels
-from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.imagine import META, flop_counter, imagined_batch, imagining, without_weights
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
@@ -32,10 +31,9 @@ from avatar_lab.stage.start import ModelSize, Setting, fresh, imagined_artefacts
 from avatar_lab.tensors import AVState
 from avatar_lab.train import chosen
 
-LATE, CYCLE = 1000, 10
-"""Stages with several roles are traced over as many steps, long after the warm-up of any critic."""
-MANY_STEPS = ("teacher", "autoregressive", "see_teacher")
-STUDENT_STEPS = (1.0, 0.6, 0.2)
+LATE = 1000
+"""The step that is traced, long after any warm-up."""
+ROLLING_OUT = (SelfForcing, LongTune, Preference, See)
 
 
 def setting_of(config: RunConfig, layout: Layout) -> Setting:
@@ -61,18 +59,17 @@ def size_of(config: RunConfig) -> ModelSize:
     return size
 
 
-ROLLING_OUT = (SelfForcing, LongTune, Preference, See)
-
-
 def _stage(config: RunConfig, setting: Setting, size: ModelSize) -> Stage:
     def imagine(stage: str, level: Level, asked: Setting) -> Checkpoint:
         made = fresh(size=size, setting=asked, level=level, window_blocks=config.data["num_blocks"])
-        card = replace(made.card, stage=stage)
-        if stage not in MANY_STEPS:
-            card = replace(card, sampler=Sampler(steps=STUDENT_STEPS, renoise=True))
-        return Checkpoint(model=made.model, card=card)
+        return Checkpoint(model=made.model, card=replace(made.card, stage=stage))
 
     given = dict(chosen("stage", config.stage))
+    if locate(given["_target_"]) in ROLLING_OUT:
+        raise ValueError(
+            f"{given['_target_']} rolls its student out block by block, which takes too long to trace: plan "
+            "experiment=quickstart/autoregressive at this size, and take blocks of a rollout from its streaming table"
+        )
     if "size" in given:
         given["size"] = given["size"] | {"num_layers": size.num_layers}
     with torch.device("meta"), imagined_artefacts(imagine):
@@ -80,11 +77,6 @@ def _stage(config: RunConfig, setting: Setting, size: ModelSize) -> Stage:
             given, layout=setting.layout, audio_codec=setting.audio_codec, video_codec=setting.video_codec,
             codebook=setting.audio_codec.codebook, seed=config.seed,
         )  # fmt: skip
-    if isinstance(stage, ROLLING_OUT):
-        raise ValueError(
-            f"stage {stage.name} rolls its student out block by block, which takes too long to trace: plan "
-            "experiment=quickstart/autoregressive at this size, and take blocks of a rollout from its streaming table"
-        )
     for role, network in stage.roles.items():
         if role not in stage.trained:
             network.requires_grad_(False)
@@ -164,25 +156,23 @@ def trace_step(
         for group in optimizer.param_groups:
             group.pop("fused", None)  # there is no fused kernel for tensors without values
             group["fused"] = False
-    steps = range(LATE, LATE + CYCLE) if len(stage.trained) > 1 else range(LATE, LATE + 1)
     kept = Kept(stage.roles)
     activations = checkpointed = reduced = 0
     trained = {r: sum(p.numel() for p in stage.roles[r].parameters() if p.requires_grad) for r in stage.trained}
     with imagining(compiled_masks=compiled_masks), flop_counter() as counter, kept.watching(stage.roles):
-        for step in steps:
-            for role, losses in stage.turns(batch, step, torch.Generator().manual_seed(step)):
-                for part in parts_of(losses):
-                    part.total.backward()
-                    activations, checkpointed = max(activations, kept.total), max(checkpointed, kept.checkpointed)
-                    kept.clear()
-                optimizers[role].step()
-                optimizers[role].zero_grad(set_to_none=True)
-                reduced += 4 * trained[role]
+        for role, losses in stage.turns(batch, LATE, torch.Generator().manual_seed(LATE)):
+            for part in parts_of(losses):
+                part.total.backward()
+                activations, checkpointed = max(activations, kept.total), max(checkpointed, kept.checkpointed)
+                kept.clear()
+            optimizers[role].step()
+            optimizers[role].zero_grad(set_to_none=True)
+            reduced += 4 * trained[role]
     states = [x for o in optimizers.values() for state in o.state.values() for x in state.values()]
     moments = sum(x.numel() for x in states if isinstance(x, Tensor) and x.ndim)
     parameters = sum(p.numel() for p in stage.roles.parameters())
     return StepCost(
-        flops=counter.get_total_flops() / len(steps),
+        flops=counter.get_total_flops(),
         parameters=parameters,
         trained=sum(trained.values()),
         weight_bytes=4 * parameters + (2 * parameters if half else 0),  # bfloat16 products need copies
@@ -191,7 +181,7 @@ def trace_step(
         average_bytes=4 * sum(trained[role] for role in stage.averaged),
         activation_bytes=activations,
         checkpointed_bytes=checkpointed,
-        reduced_bytes=reduced / len(steps),
+        reduced_bytes=reduced,
     )
 
 

@@ -65,7 +65,7 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
             )
         for change in changes:
             log.info("config changed since the last start: %s", change)
-    starts, step = _starts(out), CheckpointStore(out / "checkpoints", keep=1).latest_step()
+    starts, step = read_starts(out), CheckpointStore(out / "checkpoints", keep=1).latest_step()
     start = provenance() | {"data": None if data is None else terms(data), "job": job_id(), "step": step}
     if starts and starts[-1]["commit"] != start["commit"]:
         log.info("code changed since the last start: commit %s -> %s", starts[-1]["commit"], start["commit"])
@@ -75,9 +75,18 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
         file.write(json.dumps(start) + "\n")
 
 
-def _starts(out: Path) -> list[dict[str, Any]]:
-    path = out / "starts.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def read_starts(run: Path) -> list[dict[str, Any]]:
+    """Every start of a run: time, command, commit, libraries, data, job; none before the first.
+
+    Raises:
+        ValueError: a line is damaged.
+    """
+    path = run / "starts.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    try:
+        return [json.loads(line) for line in lines]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): remove the broken line, or move the run away") from error
 
 
 def set_aside(out: Path) -> None:
@@ -106,7 +115,7 @@ def signed(run: Path, artefacts: Mapping[str, Any], *, step: int | None = None) 
 
     Licences and a ban on commercial use are inherited from every ancestor, and from the data of every start of the run.
     """
-    starts = _starts(run)
+    starts = read_starts(run)
     rows = read_rows(run / "metrics.jsonl") if (run / "metrics.jsonl").exists() else []
     rows = [row for row in rows if step is None or row["step"] <= step]
     metrics = {name: value for name, value in rows[-1].items() if "/" in name and value is not None} if rows else {}

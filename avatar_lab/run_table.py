@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from avatar_lab.checkpoint import Card, read_card
+from avatar_lab.run_folder import read_starts
 from avatar_lab.training.metrics_log import read_rows
 from avatar_lab.weight_file import read_weights
 
@@ -75,26 +76,26 @@ def config_of(run: Path) -> dict[str, Any]:
 
 
 def starts_of(run: Path) -> list[dict[str, Any]]:
-    """Every start of a run: time, command, commit, libraries, data.
+    """Every start of a run, as ``read_starts`` gives them, and one at least.
 
     Raises:
         ValueError: the run does not say how it was started.
     """
-    path = run / "starts.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    try:
-        starts = [json.loads(line) for line in lines]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}): remove the broken line, or move the run away") from error
+    starts = read_starts(run)
     if not starts:
         raise ValueError(f"{run} does not say how it was started (no starts.jsonl): it is no run of this version")
     return starts
 
 
+def rows_of(run: Path) -> list[dict[str, float]]:
+    """Rows of the log, none before the first."""
+    path = run / "metrics.jsonl"
+    return read_rows(path) if path.exists() else []
+
+
 def last_row(run: Path) -> dict[str, float]:
     """Newest row of the log, empty before the first."""
-    path = run / "metrics.jsonl"
-    rows = read_rows(path) if path.exists() else []
+    rows = rows_of(run)
     return rows[-1] if rows else {}
 
 

@@ -13,8 +13,18 @@ from typing import Any
 
 from avatar_lab.checkpoint import Card
 from avatar_lab.run_folder import differences
-from avatar_lab.run_table import LOSS, UNGATED, cards_of, config_of, find_runs, gate_of, last_row, starts_of, state_of
-from avatar_lab.training.metrics_log import read_rows
+from avatar_lab.run_table import (
+    LOSS,
+    UNGATED,
+    cards_of,
+    config_of,
+    find_runs,
+    gate_of,
+    last_row,
+    rows_of,
+    starts_of,
+    state_of,
+)
 
 WIDTH, INDENT = 118, 12
 
@@ -117,7 +127,7 @@ def follow(run: Path, *, rows: int, keep_on: bool, every_seconds: float = 2.0) -
     config, shown = config_of(run), -1
     while True:
         done = state_of(run, config) != "open"
-        found = read_rows(run / "metrics.jsonl") if (run / "metrics.jsonl").exists() else []
+        found = rows_of(run)
         if shown < 0:
             shown = max(0, len(found) - rows)
         for row in found[min(shown, len(found)) :]:

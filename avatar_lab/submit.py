@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from avatar_lab.config import COMPOSITION_ERRORS, RunConfig, resolved_path, sentence, write_resolved
 from avatar_lab.run_graph import in_order, load_graph, load_sweep, needs
@@ -37,8 +38,9 @@ class Job:
     out: str
     """Folder of its script and log."""
     template: str
-    configs: Sequence[RunConfig]
-    """What it trains, one task of an array for each if there are several; of an evaluation, what is judged."""
+    cluster: Mapping[str, Any]
+    runs: Sequence[RunConfig] = ()
+    """What it trains, one task of an array for each if there are several."""
     command: str
     """As a shell reads it."""
     after: Sequence[str] = ()
@@ -50,23 +52,23 @@ class Job:
         Raises:
             ValueError: the cluster config is not one of a Slurm cluster, or the template is missing.
         """
-        cluster, path = self.configs[0].cluster, TEMPLATES / self.template
-        if cluster["sbatch"] is None:
+        path = TEMPLATES / self.template
+        if self.cluster["sbatch"] is None:
             raise ValueError(
                 "this cluster config is not a Slurm cluster: add cluster=slurm, or copy it to one of your site"
             )
         if not path.exists():
             raise ValueError(f"{path} is missing: run submit from a clone of the repository")
-        options = dict(cluster["sbatch"])
-        if len(self.configs) > 1 and self.template == TRAINING:
-            options["array"] = f"0-{len(self.configs) - 1}"
+        options = dict(self.cluster["sbatch"])
+        if len(self.runs) > 1:
+            options["array"] = f"0-{len(self.runs) - 1}"
         directives = [f"#SBATCH --{key}={value}" for key, value in options.items() if value is not None]
         return Template(path.read_text()).substitute(
             name=self.name,
             out=self.out,
             job="%A_%a" if "array" in options else "%j",
             directives="\n".join(directives),
-            setup=cluster["setup"] or "",
+            setup=self.cluster["setup"] or "",
             command=self.command,
             requeue_code=REQUEUE_EXIT_CODE,
         )
@@ -81,7 +83,8 @@ def training(name: str, out: str, configs: Sequence[RunConfig], after: Sequence[
         command = (
             f'configs=({shlex.join(files)})\nsrun --kill-on-bad-exit=1 {begin} "${{configs[SLURM_ARRAY_TASK_ID]}}"'
         )
-    return Job(name=name, out=out, template=TRAINING, configs=configs, command=command, after=after)
+    cluster = configs[0].cluster
+    return Job(name=name, out=out, template=TRAINING, cluster=cluster, runs=configs, command=command, after=after)
 
 
 def evaluation(configs: Mapping[str, RunConfig], settings: Sequence[str]) -> Job:
@@ -96,7 +99,7 @@ def evaluation(configs: Mapping[str, RunConfig], settings: Sequence[str]) -> Job
         name="evaluate",
         out=str(root / "evaluation"),
         template=EVALUATION,
-        configs=list(configs.values()),
+        cluster=first.cluster,
         command=f"{shlex.join(export)}\n{shlex.join(judge)}",
         after=list(configs),
     )
@@ -128,7 +131,7 @@ def submit(jobs: Sequence[Job]) -> None:
     scripts = [job.script() for job in jobs]  # all of them before the first is submitted
     numbers: dict[str, str] = {}
     for job, text in zip(jobs, scripts, strict=True):
-        for config in job.configs if job.template == TRAINING else ():
+        for config in job.runs:
             write_resolved(Path(config.out) / "submitted", config)
         path = Path(job.out) / f"{job.name}.sbatch"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 from torch.utils.data import DataLoader, Dataset
 
-from avatar_lab.data.sampler import WindowSampler, items_of
+from avatar_lab.data.sampler import WindowSampler, items_of, place_of_process
 from avatar_lab.data.schema import SIDES, DatasetInfo, Interaction
 from avatar_lab.data.selection import SelectionRule
 from avatar_lab.data.shards import ShardReader
@@ -126,10 +125,8 @@ class DyadData:
         """
         if self._rank is not None and self._world_size is not None:
             rank, world_size = self._rank, self._world_size
-        elif dist.is_available() and dist.is_initialized():
-            rank, world_size = dist.get_rank(), dist.get_world_size()
         else:
-            rank, world_size = 0, 1
+            rank, world_size = place_of_process()
         items_of(0, self._batch_size, rank=rank, world_size=world_size)  # refuses here, not in a worker
         return rank, world_size
 

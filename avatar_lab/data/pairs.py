@@ -13,13 +13,12 @@ from itertools import count
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from avatar_lab.data.sampler import items_of
+from avatar_lab.data.sampler import items_of, place_of_process
 from avatar_lab.data.schema import DatasetInfo, read_info
 
 HEADER = "avatar_lab.pairs"
@@ -83,10 +82,9 @@ class StoredPairs:
         return iter(DataLoader(self.windows, batch_sampler=self._indices(start_step), num_workers=num_workers))
 
     def _indices(self, start_step: int) -> Iterator[list[int]]:
-        running = dist.is_available() and dist.is_initialized()
-        place = {"rank": dist.get_rank(), "world_size": dist.get_world_size()} if running else {}
+        rank, world_size = place_of_process()
         for step in count(start_step):
-            items = items_of(step, self.batch_size, **{"rank": 0, "world_size": 1} | place)
+            items = items_of(step, self.batch_size, rank=rank, world_size=world_size)
             yield [item % len(self.windows) for item in items]
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch.distributed as dist
 
 from avatar_lab.data.index import Index
 from avatar_lab.data.schema import SIDES
@@ -137,6 +138,12 @@ class WindowSampler:
 
     def _generator(self, stream: int, epoch: int, item: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=[self._seed, stream], counter=[0, 0, epoch, item]))
+
+
+def place_of_process() -> tuple[int, int]:
+    """Rank of this process and number of ranks: 0 of 1 where ``torch.distributed`` is not running."""
+    running = dist.is_available() and dist.is_initialized()
+    return (dist.get_rank(), dist.get_world_size()) if running else (0, 1)
 
 
 def items_of(step: int, batch_size: int, *, rank: int, world_size: int) -> range:

@@ -52,24 +52,29 @@ class Resume(Callback):
         module = stage_module(pl_module)
         if isinstance(self.store, ShardedStore):
             self.store.device = module.device
-            if self.enabled and load_sharded(self.store, module):
-                log.info("restored step %d of %d from parts", module.train_step, module.total_steps)
+        if self.enabled and self._restore(module):
             if module.train_step > module.total_steps:
-                raise ValueError(f"{self.store.folder} is at step {module.train_step} already: raise training.steps")
-        state = self.store.load_latest() if self.enabled and not module.sharded else None
-        if state is not None:
-            if state["train_step"] > module.total_steps:
                 raise ValueError(
-                    f"{self.store.folder} is at step {state['train_step']} already, beyond training.steps="
+                    f"{self.store.folder} is at step {module.train_step} already, beyond training.steps="
                     f"{module.total_steps}: raise it, or start anew with another out="
                 )
-            module.load_training_state(state)
+            followers = [follower.role for follower in module.stage.followers]
             log.info(
                 "restored step %d of %d: roles %s, averages %s, optimisers, generators, data cursor",
-                module.train_step, module.total_steps, sorted(state["roles"]), sorted(state["averages"]),
+                module.train_step, module.total_steps, sorted([*module.stage.trained, *followers]),
+                sorted(module.averages),
             )  # fmt: skip
         if distributed.rank() == 0:
             self.clock.start(self.metrics.rewind(module.train_step))
+
+    def _restore(self, module: StageModule) -> bool:
+        """Load the latest checkpoint, if there is one."""
+        if isinstance(self.store, ShardedStore):
+            return load_sharded(self.store, module)
+        state = self.store.load_latest()
+        if state is not None:
+            module.load_training_state(state)
+        return state is not None
 
 
 class WriteMetrics(Callback):

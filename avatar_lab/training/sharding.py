@@ -19,7 +19,7 @@ from copy import deepcopy
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from avatar_lab.model.memory import Memory
@@ -45,15 +45,12 @@ def shard(roles: nn.ModuleDict, *, device: torch.device, precision: str) -> None
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     mesh = init_device_mesh(device.type, (distributed.world_size(),))
     half = precision == "bf16-mixed" and device.type == "cuda"
-    policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if half else None
+    halved = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    policy = halved if half else MixedPrecisionPolicy()
     for module in [module for module in roles.modules() if type(module) is nn.Linear]:
-        _shard_one(module, mesh, policy or MixedPrecisionPolicy())
+        fully_shard(module, mesh=mesh, reshard_after_forward=True, mp_policy=policy)
     for memory in [module for module in roles.modules() if isinstance(module, Memory)]:
         memory.embed_absent = True
-
-
-def _shard_one(module: nn.Linear, mesh: DeviceMesh, policy: MixedPrecisionPolicy) -> None:
-    fully_shard(module, mesh=mesh, reshard_after_forward=True, mp_policy=policy)
 
 
 def skeletons(roles: nn.ModuleDict) -> nn.ModuleDict:
