@@ -30,8 +30,8 @@ class Device:
 DEVICES = {
     device.name: device
     for device in (
-        # dense figures of H100 SXM and A100 80GB SXM as commonly quoted from NVIDIA's data sheets, which give twice as much
-        # with sparsity; H200 memory and bandwidth from third parties' pages
+        # dense figures of H100 SXM and A100 80GB SXM as quoted from NVIDIA's data sheets, which give twice as much with
+        # sparsity; H200 memory and bandwidth from third parties' pages
         Device(name="h100", peak_flops=989e12, memory_bytes=80e9, memory_bandwidth=3.35e12, link_bandwidth=450e9,
                dollars_per_hour=3.0),
         Device(name="h200", peak_flops=989e12, memory_bytes=141e9, memory_bandwidth=4.8e12, link_bandwidth=450e9,
