@@ -27,6 +27,9 @@ from avatar_lab.train import SUBMITTED
 from avatar_lab.training.interrupts import REQUEUE_EXIT_CODE
 
 TEMPLATES = Path(__file__).parent.parent / "slurm"
+LEAVING = "--kill-on-bad-exit=0 --wait=300"
+"""Ranks that saved leave one after the other, each with the code that asks for a requeue: the first must not have the
+others killed, whose code would hide it. A rank that breaks ends the rest all the same, after 300 s at the latest."""
 TRAINING, EVALUATION = "train.sbatch", "evaluate.sbatch"
 
 
@@ -77,12 +80,10 @@ class Job:
 def training(name: str, out: str, configs: Sequence[RunConfig], after: Sequence[str] = ()) -> Job:
     """The job of one run, or of several as an array."""
     files = [str(resolved_path(Path(config.out) / "submitted", config)) for config in configs]
-    begin = f"python -m avatar_lab.train {SUBMITTED}"
-    command = f"srun --kill-on-bad-exit=1 {begin} {shlex.quote(files[0])}"
+    begin = f"srun {LEAVING} python -m avatar_lab.train {SUBMITTED}"
+    command = f"{begin} {shlex.quote(files[0])}"
     if len(files) > 1:
-        command = (
-            f'configs=({shlex.join(files)})\nsrun --kill-on-bad-exit=1 {begin} "${{configs[SLURM_ARRAY_TASK_ID]}}"'
-        )
+        command = f'configs=({shlex.join(files)})\n{begin} "${{configs[SLURM_ARRAY_TASK_ID]}}"'
     cluster = configs[0].cluster
     return Job(name=name, out=out, template=TRAINING, cluster=cluster, runs=configs, command=command, after=after)
 

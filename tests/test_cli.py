@@ -153,7 +153,8 @@ def test_submit_prints_a_script_that_survives_preemption(command: Command, capsy
         assert f"#SBATCH {line}\n" in text
     assert "--account" not in text
     assert re.search(
-        r"srun --kill-on-bad-exit=1 python -m avatar_lab.train --submitted \S+/submitted/[0-9a-f]{16}.yaml", text
+        r"srun --kill-on-bad-exit=0 --wait=300 python -m avatar_lab.train --submitted \S+/submitted/[0-9a-f]{16}.yaml",
+        text,
     )
     assert "  99) again=yes ;;" in text
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 
 _ABOUT_WRITING = ("_name_or_path", "_diffusers_version", "transformers_version")
@@ -105,6 +106,10 @@ class PretrainedFolder:
         Raises:
             ValueError: the files are damaged or do not hold all weights of such a network.
         """
+        # transformers exchanges torch.linspace while it loads, and torch lists the constructors that `torch.device`
+        # contexts redirect when the first of them is entered: entered in there, it would miss linspace for ever.
+        with torch.device("cpu"):
+            torch.empty(0)
         try:
             network, found = from_pretrained(
                 self.path,

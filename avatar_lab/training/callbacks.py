@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -136,10 +137,10 @@ class Checkpoints(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         module = stage_module(pl_module)
-        stop = distributed.any_rank(self.interrupts.received is not None, module.device)
+        stop = self._agreed(module)
         due = distributed.any_rank(time.monotonic() - self._last >= self.every_seconds, module.device)
         judged = self.every_steps is not None and module.train_step % self.every_steps == 0
-        if not (stop or due or judged or module.train_step == module.total_steps):
+        if not (stop is not None or due or judged or module.train_step == module.total_steps):
             return
         if isinstance(self.store, ShardedStore):
             save_sharded(self.store, module)
@@ -147,15 +148,21 @@ class Checkpoints(Callback):
             folder = self.store.save(module.training_state(), step=module.train_step)
             log.info("saved %s", folder)
         self._last = time.monotonic()
-        if stop:
+        if stop is not None:
+            distributed.any_rank(False, module.device)  # a launcher may end all ranks soon after the first has left
             trainer.should_stop = True
-            signal = self.interrupts.received
             log.info(
-                "stopped after step %d by %s; the same command goes on from here%s",
-                module.train_step,
-                signal.name if signal else "another rank",
-                f" (exit code {EXIT_CODES[signal]})" if signal else "",
-            )
+                "stopped after step %d by %s; the same command goes on from here (exit code %d)",
+                module.train_step, stop.name, EXIT_CODES[stop],
+            )  # fmt: skip
+
+    def _agreed(self, module: StageModule) -> signal.Signals | None:
+        """The signal that any rank received, from here on on all of them: they leave with the same exit code."""
+        number = distributed.largest(self.interrupts.received or 0, module.device)
+        if not number:
+            return None
+        agreed = self.interrupts.received = signal.Signals(number)
+        return agreed
 
 
 class Samples(Callback):

@@ -39,13 +39,18 @@ def copy_from_first(tensors: Iterable[Tensor], *, by_way_of: torch.device | None
                 tensor.detach().copy_(sent)
 
 
+def largest(value: int, device: torch.device) -> int:
+    """The largest ``value`` of all ranks; none goes on before all have come here."""
+    if world_size() == 1:
+        return value
+    votes = torch.tensor(value, device=device)
+    dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+    return int(votes)
+
+
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether ``flag`` holds on at least one rank; all ranks get the same answer."""
-    if world_size() == 1:
-        return flag
-    votes = torch.tensor(int(flag), device=device)
-    dist.all_reduce(votes, op=dist.ReduceOp.MAX)
-    return bool(votes)
+    return bool(largest(int(flag), device))
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:

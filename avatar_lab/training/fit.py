@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -170,8 +169,6 @@ class Fit:
         for sink in sinks:
             sink.finish()
         exit_code = EXIT_CODES[interrupts.received] if interrupts.received else 0
-        if module.train_step < self.steps and not exit_code:  # another rank got the signal
-            exit_code = EXIT_CODES[signal.SIGTERM]
         return FitResult(steps_done=module.train_step, exit_code=exit_code, roles=module.averaged_roles())
 
     def _callbacks(

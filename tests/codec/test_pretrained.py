@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,17 @@ def test_incomplete_or_damaged_weights_are_refused(tmp_path: Path) -> None:
             load()
         file.write_bytes(complete)
         load()
+
+
+def test_loading_leaves_torch_s_constructors_alone(tmp_path: Path) -> None:
+    """In a process of its own: what torch remembers, it remembers once."""
+    code = """
+import sys, torch
+from avatar_lab.codec.mimi import Mimi
+Mimi.load(source=sys.argv[1], num_codebooks=4)
+with torch.device("meta"):
+    assert torch.linspace(0, 1, 3).is_meta
+"""
+    command = [sys.executable, "-c", code, str(mimi_folder(tmp_path / "mimi"))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

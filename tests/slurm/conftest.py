@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,9 @@ ConstrainDevices=no
 """
 
 
+ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Slurm:
     """A running cluster of one node."""
@@ -84,8 +88,21 @@ class Slurm:
             assert time.monotonic() < end, f"waited {seconds:g} s in vain; the queue: {self.run('squeue')}"
             time.sleep(0.2)
 
-    def wait_for(self, job: str, *states: str, seconds: float = 120.0) -> None:
-        self.wait(lambda: self.state(job) in states, seconds=seconds)
+    def wait_for(self, job: str, state: str, *, seconds: float = 120.0) -> None:
+        """Until the job is in ``state``; one that has ended otherwise fails the test with the end of its log."""
+
+        def there() -> bool:
+            now = self.state(job)
+            assert now == state or now not in ENDS, f"job {job} is {now}: {self.log(job)}"
+            return now == state
+
+        self.wait(there, seconds=seconds)
+
+    def log(self, job: str) -> str:
+        """The last 3,000 characters of what the job printed."""
+        words = self.run("scontrol", "--oneliner", "show", "job", job).split()
+        path = Path(next(word.removeprefix("StdOut=") for word in words if word.startswith("StdOut=")))
+        return path.read_text()[-3000:] if path.is_file() else f"no log at {path}"
 
 
 def _free_port() -> int:
@@ -123,6 +140,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     (root / "cgroup.conf").write_text(CGROUP)
     environment = os.environ | {"SLURM_CONF": str(root / "slurm.conf"), "GLOO_SOCKET_IFNAME": "lo"}
     environment |= {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # jobs call python as a site would
     cluster = Slurm(host=host, environment=environment)
     try:
         subprocess.run(["slurmctld", "-c"], env=environment, check=True)
