@@ -118,8 +118,10 @@ def write_resolved(folder: Path, config: RunConfig) -> Path:
     path = resolved_path(folder, config)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(_plain(config))
-        path.chmod(0o444)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(_plain(config))
+        temporary.chmod(0o444)
+        temporary.rename(path)
     return path
 
 

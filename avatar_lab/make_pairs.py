@@ -20,7 +20,7 @@ from avatar_lab.checkpoint import weights_sha256
 from avatar_lab.config import COMPOSITION_ERRORS, RunConfig, load, sentence
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.pairs import pairs_file, read_maker, write_pairs
-from avatar_lab.data.schema import INFO_NAME, write_info
+from avatar_lab.data.schema import INFO_NAME, DatasetInfo, read_info, write_info
 from avatar_lab.stage.initialise import Initialise
 from avatar_lab.stage.start import network
 from avatar_lab.train import build_data, build_stage, shared_objects
@@ -43,9 +43,15 @@ def make(config: RunConfig, folder: Path, *, windows: int, part: int = 0, parts:
         raise ValueError("pairs are made on windows of a prepared data set: choose data=shards")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     teacher = network(stage.roles, "teacher").to(device).eval()
-    maker = {"teacher": weights_sha256(teacher), "solver": list(stage.objective.solver.steps), "seed": config.seed}
+    maker = {
+        "teacher": weights_sha256(teacher),
+        "seed": config.seed,
+        "data": data.info.content_hash,
+        "windows": {key: value for key, value in config.data.items() if key != "root"},
+        "stage": {key: value for key, value in config.stage.items() if key != "init"},
+    }
     folder.mkdir(parents=True, exist_ok=True)
-    write_info(folder / INFO_NAME, data.info)
+    _claim(folder, data.info)
     files: list[Path] = []
     for step in _own_steps(windows, config.data, part=part, parts=parts):
         path = pairs_file(folder, step)
@@ -59,6 +65,14 @@ def make(config: RunConfig, folder: Path, *, windows: int, part: int = 0, parts:
         write_pairs(path, stage.objective.on_own_past(teacher, batch, rng).flat(), maker=maker)
         log.info("wrote %s", path)
     return files
+
+
+def _claim(folder: Path, info: DatasetInfo) -> None:
+    """Say which data set the windows of ``folder`` are cut from; what it says already stays."""
+    if not (folder / INFO_NAME).exists():
+        write_info(folder / INFO_NAME, info)
+    elif read_info(folder).content_hash != info.content_hash:
+        raise ValueError(f"{folder} holds windows of another data set: choose another --to")
 
 
 def _own_steps(windows: int, data: dict[str, Any], *, part: int, parts: int) -> Iterable[int]:

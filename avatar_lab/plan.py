@@ -80,7 +80,10 @@ def make_plan(
         raise ValueError(f"utilisation={utilisation:g} must lie in (0, 1]: .4 is usual for transformers on GPUs")
     if gpus < 1 or student_steps < 1:
         raise ValueError(f"gpus={gpus} and student_steps={student_steps} must be at least 1")
-    chosen("data", config.data)
+    if "num_blocks" not in chosen("data", config.data):
+        raise ValueError(
+            f"{config.data['_target_']} does not say how long its windows are: plan a run with data=shards"
+        )
     whole, accumulate = config.data["batch_size"], config.training["accumulate"]
     if whole % (gpus * accumulate):
         raise ValueError(

@@ -29,9 +29,9 @@ def show(plan: Plan, console: Console) -> None:
         "all-reduce": f"{plan.all_reduce_bytes / 1e9:.3g} GB per step and device, {plan.all_reduce_seconds:.3g} s, "
         "after the backward pass: "
         + ("nothing to hide" if plan.gpus == 1 else f"adds {plan.all_reduce_seconds / plan.compute_seconds:.0%}"),
-        "sharded": f"{plan.sharded_bytes / 1e9:.3g} GB, {plan.sharded_seconds:.3g} s, "
-        + ("hides" if plan.sharded_seconds < plan.compute_seconds else "does not hide")
-        + " behind compute",
+        "sharded": f"{plan.sharded_bytes / 1e9:.3g} GB per step and device, {plan.sharded_seconds:.3g} s, nothing "
+        "gathered ahead: "
+        + ("nothing to gather" if plan.gpus == 1 else f"adds {plan.sharded_seconds / plan.compute_seconds:.0%}"),
         "run": f"{plan.steps} steps, {plan.hours:.3g} h, ${plan.dollars:,.2f} at an assumed "
         f"${device.dollars_per_hour:g} per device and hour (2026)",
     }

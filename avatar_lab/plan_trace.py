@@ -21,7 +21,7 @@ from avatar_lab.diffusion.levels import block_levels
 from avatar_lab.imagine import META, flop_counter, imagined_batch, imagining, without_weights
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
-from avatar_lab.model.layer import Layer
+from avatar_lab.model.layer import Layer, LayerMemory
 from avatar_lab.stage.long_tune import LongTune
 from avatar_lab.stage.preference import Preference
 from avatar_lab.stage.protocol import Stage, parts_of
@@ -121,6 +121,11 @@ class Kept:
 
         def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
             if torch.is_grad_enabled():
+                memory: LayerMemory = args[3]
+                for keys in (memory.conditions, memory.listen, memory.see):
+                    if keys is not None:  # projected before and handed in: kept for every layer
+                        self.pack(keys.k_BHMC)
+                        self.pack(keys.v_BHMC)
                 self.layer = len(self.by_layer) + 1
                 self.inputs += args[0].numel() * args[0].element_size()
 

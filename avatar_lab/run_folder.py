@@ -31,7 +31,7 @@ FREE_TO_CHANGE = ("training", "cluster", "samples", "gate", "judge", "resume", "
 
 PRODUCTS = (
     *("checkpoints", "metrics.jsonl", "samples", "done.json", "gate", "gate.json", "judged", "judged.jsonl"),
-    *("config.yaml", "starts.jsonl"),
+    *("config.yaml", "starts.jsonl", "odd_steps.jsonl", "stalled"),
 )
 """What a run writes besides its artefacts."""
 
@@ -49,8 +49,8 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
     """Make ``out`` the folder of this run on ``data``, or recognise it as such.
 
     Raises:
-        ValueError: the folder belongs to a run with another layout, codec, model, stage, data or seed; or this job was
-            started at the same step again and again.
+        ValueError: the folder belongs to a run with another layout, codec, model, stage, data or seed; or its data set
+            has changed; or this job was started at the same step again and again.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "config.yaml"
@@ -69,6 +69,12 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
     start = provenance() | {"data": None if data is None else terms(data), "job": job_id(), "step": step}
     if starts and starts[-1]["commit"] != start["commit"]:
         log.info("code changed since the last start: commit %s -> %s", starts[-1]["commit"], start["commit"])
+    last = starts[-1]["data"] if starts else None
+    if last is not None and data is not None and last["content_hash"] != data.content_hash:
+        raise ValueError(
+            f"the data set of {out} has changed since its last start (content {last['content_hash'][:12]} -> "
+            f"{data.content_hash[:12]}), so the windows to come would be others: restore it, or choose another out="
+        )
     check_progress(starts, step=step, limit=config.cluster["starts_without_progress"])
     write_atomically(path, yaml.safe_dump(now, sort_keys=False))
     with (out / "starts.jsonl").open("a") as file:

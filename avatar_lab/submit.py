@@ -27,9 +27,10 @@ from avatar_lab.train import SUBMITTED
 from avatar_lab.training.interrupts import REQUEUE_EXIT_CODE
 
 TEMPLATES = Path(__file__).parent.parent / "slurm"
-LEAVING = "--kill-on-bad-exit=0 --wait=300"
-"""Ranks that saved leave one after the other, each with the code that asks for a requeue: the first must not have the
-others killed, whose code would hide it. A rank that breaks ends the rest all the same, after 300 s at the latest."""
+LEAVING = "--kill-on-bad-exit=0 --wait=0"
+"""Ranks leave one after the other: those that saved with the code that asks for a requeue, and the first of a finished
+run long after the others, since it exports and judges. None may have the rest killed; a rank that breaks ends them by
+way of the process group, or of ``training.stall_minutes``."""
 TRAINING, EVALUATION = "train.sbatch", "evaluate.sbatch"
 
 

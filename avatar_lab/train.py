@@ -7,6 +7,7 @@ start as ``python -m avatar_lab.train --submitted FILE`` with the resolved confi
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -146,7 +147,10 @@ def _task(node: DictConfig) -> None:
 
 
 def _submitted(path: Path) -> None:
-    code = run(read_resolved(path))
+    config = read_resolved(path)
+    if int(os.environ.get("SLURM_RESTART_COUNT", 0)):  # a job that is requeued goes on, whatever it began with
+        config = replace(config, resume=True)
+    code = run(config)
     if code:
         sys.exit(code)
 

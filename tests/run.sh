@@ -3,7 +3,8 @@
 #   bash tests/run.sh [pytest args]   fast tier, at most 3 minutes
 #   bash tests/run.sh --ci            fast and CI tier
 #   bash tests/run.sh --slow          everything that this machine can run
-# Lint, format and types are among the tests (tests/test_quality.py).
+# Lint, format and types are among the tests (tests/test_quality.py). Files are shared out over as many processes as there
+# are cores, eight at most; -n 0 runs them in one, as a debugger wants it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source experiments/environment.sh
@@ -19,4 +20,4 @@ case "${1:-}" in
     shift
     ;;
 esac
-OMP_NUM_THREADS=1 exec python -m pytest -m "$tier" "$@"
+OMP_NUM_THREADS=1 exec python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "$tier" "$@"

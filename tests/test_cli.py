@@ -123,7 +123,7 @@ def test_multirun_gives_each_job_a_folder(command: Command, tmp_path: Path) -> N
     ("arguments", "sentence"),
     [
         (["sead=1"], "Could not override 'sead'; see all keys with --cfg job"),
-        (["experiment=quickstart/teecher"], "(did you mean 'quickstart/teacher'?); there are ablation/hindsight, "),
+        (["experiment=quickstart/teecher"], "(did you mean 'quickstart/teacher'?); there are ablation/audio_mse, "),
         (["experiment=quickstart/teacher", "layout.block_seconds=0.9"], "choose block_seconds so that it holds whole"),
         (["+training.stepz=1", *CODEC], "has no argument 'stepz' (did you mean 'steps'?)"),
         (["experiment=quickstart/autoregressive", "root=/nonexistent"], "train the stage that makes it first"),
@@ -153,7 +153,7 @@ def test_submit_prints_a_script_that_survives_preemption(command: Command, capsy
         assert f"#SBATCH {line}\n" in text
     assert "--account" not in text
     assert re.search(
-        r"srun --kill-on-bad-exit=0 --wait=300 python -m avatar_lab.train --submitted \S+/submitted/[0-9a-f]{16}.yaml",
+        r"srun --kill-on-bad-exit=0 --wait=0 python -m avatar_lab.train --submitted \S+/submitted/[0-9a-f]{16}.yaml",
         text,
     )
     assert "  99) again=yes ;;" in text

@@ -76,6 +76,24 @@ def test_depth_is_extrapolated_exactly() -> None:
         assert getattr(guessed, field.name) == pytest.approx(getattr(whole, field.name), rel=0.01), field.name
 
 
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("small_300m", marks=pytest.mark.ci), *(pytest.param(n, marks=pytest.mark.slow) for n in SIZES[2:])],
+)
+def test_published_sizes_are_what_their_whole_depth_measures(name: str) -> None:
+    """All layers traced one by one, against the two short networks that a plan is made from."""
+    config = load([*SMALL, f"model={name}", "codec=mimi_wan"])
+    setting, size = tracing.setting_of(config, build_layout(config.layout)), tracing.size_of(config)
+
+    def trace(num_layers: int) -> StepCost:
+        deep = replace(size, num_layers=num_layers)
+        return tracing.trace_step(config, setting, deep, batch_size=1, half=True, compiled_masks=True)
+
+    whole, guessed = trace(size.num_layers), at_depth(trace, size.num_layers)
+    for field in fields(StepCost):
+        assert getattr(guessed, field.name) == pytest.approx(getattr(whole, field.name), rel=0.1), field.name
+
+
 def test_messages_of_a_ring() -> None:
     assert all_reduce_bytes(8e9, 8) == pytest.approx(14e9)
     assert sharded_bytes(8e9, 8) == pytest.approx(21e9)

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
 from avatar_lab.checkpoint import Card, Checkpoint, load_checkpoint
@@ -107,6 +108,8 @@ def test_terms_of_mixed_recordings_reach_the_exported_file(tmp_path: Path) -> No
     data = DyadData(root=shards, layout=Layout(), batch_size=1, num_blocks=4, seed=0)
     made = fresh(size=SIZE, level=Level.TALK, window_blocks=NUM_BLOCKS, setting=Setting(**fake_codecs()))
     claim(run, load([]), data.info)
+    with pytest.raises(ValueError, match=r"data set of .* has changed since its last start \(content .*restore it"):
+        claim(run, load([]), replace(data.info, content_hash="0" * 64))
     finish(run, {"level1": made}, steps=1)
     export(run, to)
     for folder in (run, to):

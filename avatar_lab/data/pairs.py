@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
@@ -69,7 +71,10 @@ class StoredPairs:
         if not files:
             raise ValueError(f"no pairs below {root}: make them with avatar-lab pairs experiment=... --windows N")
         found = {path: read_maker(path) for path in files}
-        self.info: DatasetInfo = read_info(Path(root))
+        info = read_info(Path(root))
+        content = "".join(f"{path.name} {rows} {maker}" for path, (maker, rows) in found.items())
+        self.info: DatasetInfo = replace(info, content_hash=sha256((info.content_hash + content).encode()).hexdigest())
+        """Of the windows' data set; its hash is that of the pairs: a run goes on only with those that it began with."""
         self.maker = found[files[0]][0]
         for path, (maker, _) in found.items():
             if maker != self.maker:

@@ -12,13 +12,11 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from avatar_lab.training import distributed
-from avatar_lab.training.checkpointing import CheckpointStore
 from avatar_lab.training.interrupts import EXIT_CODES, Interrupts
 from avatar_lab.training.metrics_log import MetricsLog
 from avatar_lab.training.module import StageModule
 from avatar_lab.training.protocol import MetricSink, SampleWriter, StepJudge
-from avatar_lab.training.sharded_module import load_sharded, save_sharded
-from avatar_lab.training.sharded_state import ShardedStore
+from avatar_lab.training.state_files import StateFiles
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +44,15 @@ class Clock:
 class Resume(Callback):
     """Restores the latest checkpoint before data loaders are built, and says what was restored."""
 
-    def __init__(self, store: CheckpointStore, metrics: MetricsLog, clock: Clock, *, enabled: bool) -> None:
-        self.store, self.metrics, self.clock, self.enabled = store, metrics, clock, enabled
+    def __init__(self, state: StateFiles, metrics: MetricsLog, clock: Clock, *, enabled: bool) -> None:
+        self.state, self.metrics, self.clock, self.enabled = state, metrics, clock, enabled
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = stage_module(pl_module)
-        if isinstance(self.store, ShardedStore):
-            self.store.device = module.device
-        if self.enabled and self._restore(module):
+        if self.enabled and self.state.restore(module):
             if module.train_step > module.total_steps:
                 raise ValueError(
-                    f"{self.store.folder} is at step {module.train_step} already, beyond training.steps="
+                    f"{self.state.store.folder} is at step {module.train_step} already, beyond training.steps="
                     f"{module.total_steps}: raise it, or start anew with another out="
                 )
             followers = [follower.role for follower in module.stage.followers]
@@ -67,15 +63,6 @@ class Resume(Callback):
             )  # fmt: skip
         if distributed.rank() == 0:
             self.clock.start(self.metrics.rewind(module.train_step))
-
-    def _restore(self, module: StageModule) -> bool:
-        """Load the latest checkpoint, if there is one."""
-        if isinstance(self.store, ShardedStore):
-            return load_sharded(self.store, module)
-        state = self.store.load_latest()
-        if state is not None:
-            module.load_training_state(state)
-        return state is not None
 
 
 class WriteMetrics(Callback):
@@ -124,9 +111,9 @@ class Checkpoints(Callback):
     ``every_steps`` then too: before a judgement, which takes minutes."""
 
     def __init__(
-        self, store: CheckpointStore, interrupts: Interrupts, *, every_minutes: float, every_steps: int | None
+        self, state: StateFiles, interrupts: Interrupts, *, every_minutes: float, every_steps: int | None
     ) -> None:
-        self.store, self.interrupts, self.every_seconds = store, interrupts, every_minutes * 60
+        self.state, self.interrupts, self.every_seconds = state, interrupts, every_minutes * 60
         self.every_steps = every_steps
         self._last = time.monotonic()
 
@@ -142,11 +129,7 @@ class Checkpoints(Callback):
         judged = self.every_steps is not None and module.train_step % self.every_steps == 0
         if not (stop is not None or due or judged or module.train_step == module.total_steps):
             return
-        if isinstance(self.store, ShardedStore):
-            save_sharded(self.store, module)
-        elif distributed.rank() == 0:
-            folder = self.store.save(module.training_state(), step=module.train_step)
-            log.info("saved %s", folder)
+        self.state.save(module)
         self._last = time.monotonic()
         if stop is not None:
             distributed.any_rank(False, module.device)  # a launcher may end all ranks soon after the first has left
@@ -157,12 +140,12 @@ class Checkpoints(Callback):
             )  # fmt: skip
 
     def _agreed(self, module: StageModule) -> signal.Signals | None:
-        """The signal that any rank received, from here on on all of them: they leave with the same exit code."""
+        """The signal that any rank received, the same on all of them: they leave with the same exit code."""
         number = distributed.largest(self.interrupts.received or 0, module.device)
         if not number:
             return None
-        agreed = self.interrupts.received = signal.Signals(number)
-        return agreed
+        self.interrupts.agreed = signal.Signals(number)
+        return self.interrupts.agreed
 
 
 class Samples(Callback):
@@ -177,6 +160,7 @@ class Samples(Callback):
     ) -> None:
         module = stage_module(pl_module)
         due = time.monotonic() - self._last >= self.every_seconds or module.train_step == module.total_steps
+        due = due and not trainer.should_stop  # who was asked to stop has no minutes left
         if module.sharded:
             due = distributed.any_rank(due, module.device)
         if not due or (distributed.rank() != 0 and not module.sharded):
@@ -210,7 +194,7 @@ class Judging(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.interrupts.received is None:  # who was asked to stop has no minutes left
+        if not trainer.should_stop:
             self.catch_up(stage_module(pl_module))
 
     def catch_up(self, module: StageModule) -> None:
@@ -223,4 +207,5 @@ class Judging(Callback):
         if due:
             roles = module.averaged_roles()
             if distributed.rank() == 0:
-                self.judge.judge(step=step, artefacts=module.stage.export(roles))
+                with self.interrupts.disarmed():  # it takes longer than a warning leaves, and its step is saved
+                    self.judge.judge(step=step, artefacts=module.stage.export(roles))

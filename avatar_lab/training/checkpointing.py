@@ -2,11 +2,13 @@
 
 ``checkpoints/step_N/`` holds ``state.pt`` and ``manifest.json`` (size and sha256). A folder is written under a
 temporary name, flushed, and renamed; ``latest`` is replaced the same way afterwards. A crash at any point leaves the
-previous one in place.
+previous one in place; so does a full disk, on which all but the newest make room before a save is given up. What a
+killed save has left goes with the next one: a run folder belongs to one process at a time.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -25,6 +27,9 @@ FORMAT = "avatar_lab.training_state/2"
 """Raise when old weights would mean something else in new code, as with the checkpoints' own ``FORMAT``."""
 
 
+_UNFINISHED = ".step_"
+
+
 class CheckpointStore:
     """The ``keep`` newest checkpoints of one run."""
 
@@ -37,17 +42,37 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, state: Mapping[str, Any], *, step: int) -> Path:
-        """Write ``state``, make it the latest, and delete what is older than the newest ``keep``."""
+        """Write ``state``, make it the latest, and delete what is older than the newest ``keep``.
+
+        Raises:
+            OSError: it cannot be written, not even after all but the newest were deleted.
+        """
+        for attempt in (1, 2):
+            try:
+                return self.publish(self.begin(step), state, step=step)
+            except (OSError, RuntimeError) as error:
+                self.clear_unfinished()
+                if not _no_room(error):
+                    raise
+                if attempt == 1 and self._make_room():
+                    log.warning("the checkpoint of step %d found no room (%s): older ones are deleted", step, error)
+                    continue
+                raise self._not_saved(step, error) from error
+        raise AssertionError("unreachable")
+
+    def unfinished(self, step: int) -> Path:
+        """Where a checkpoint lies until it is whole."""
+        return self.folder / f"{_UNFINISHED}{step:08d}"
+
+    def begin(self, step: int) -> Path:
+        """The empty folder of an unfinished checkpoint."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".step_{step:08d}.{os.getpid()}"
-        temporary.mkdir()
-        return self.publish(temporary, state, step=step)
+        self.clear_unfinished()
+        self.unfinished(step).mkdir()
+        return self.unfinished(step)
 
     def publish(self, temporary: Path, state: Mapping[str, Any], *, step: int) -> Path:
         """Add ``state`` to what ``temporary`` holds already, and give it its name."""
-        final = self.folder / f"step_{step:08d}"
-        if final.exists():
-            shutil.rmtree(final)
         with (temporary / "state.pt").open("wb") as file:
             torch.save(dict(state), file)
         files = {path.name: _flushed(path) for path in sorted(temporary.iterdir())}
@@ -58,12 +83,41 @@ class CheckpointStore:
             "files": {name: {"bytes": size, "sha256": digest} for name, (size, digest) in files.items()},
         }
         write_atomically(temporary / "manifest.json", json.dumps(manifest, indent=1))
+        final = self.folder / f"step_{step:08d}"
+        if final.exists():
+            self._delete(final)
         temporary.rename(final)
         _flush_folder(self.folder)
         write_atomically(self.folder / "latest", final.name)
         for old in self.complete()[: -self.keep]:
-            shutil.rmtree(old)
+            self._delete(old)
         return final
+
+    def clear_unfinished(self) -> None:
+        """Delete what a save or a deletion has left that did not come to its end."""
+        for left in self.folder.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(left)
+
+    def _delete(self, checkpoint: Path) -> None:
+        """By way of a name that counts for nothing, so that a kill leaves no half of one."""
+        gone = checkpoint.with_name(f"{_UNFINISHED}{checkpoint.name}")
+        checkpoint.rename(gone)
+        shutil.rmtree(gone)
+
+    def _make_room(self) -> bool:
+        """Delete all checkpoints but the newest whole one; whether there was any."""
+        whole = next((path for path in reversed(self.complete()) if _intact(path)), None)
+        spare = [path for path in self.complete() if path != whole]
+        for path in spare:
+            self._delete(path)
+        return bool(spare)
+
+    def _not_saved(self, step: int, error: Exception) -> OSError:
+        free = shutil.disk_usage(self.folder).free / 2**30
+        return OSError(
+            f"the checkpoint of step {step} cannot be written to {self.folder} ({error}; {free:.2f} GiB are free, "
+            f"quotas aside): make room, then start the same command again; it goes on from step {self.latest_step()}"
+        )
 
     def complete(self) -> list[Path]:
         """Checkpoint folders, oldest first. Temporary names start with a dot and never count."""
@@ -73,6 +127,10 @@ class CheckpointStore:
         """Step of the newest complete checkpoint, 0 where there is none."""
         folders = self.complete()
         return int(folders[-1].name.removeprefix("step_")) if folders else 0
+
+    def newest_format(self) -> str | None:
+        """What the newest checkpoint says of itself."""
+        return next((_manifest(path).get("format") for path in reversed(self.complete())), None)
 
     def load_latest(self) -> dict[str, Any] | None:
         """State of the newest intact checkpoint, or None where there is none.
@@ -122,9 +180,17 @@ class CheckpointStore:
             ) from error
 
 
+def _no_room(error: Exception) -> bool:
+    """Whether a disk, a quota or a limit is full; torch's writer calls that an unexpected position."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return "unexpected pos" in str(error) or "PytorchStreamWriter" in str(error)
+
+
 def write_atomically(path: Path, text: str) -> None:
-    """Replace ``path`` as a whole: readers see the old text or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Replace ``path`` as a whole: readers see the old text or the new one, never a part. One process at a time: what
+    a killed one has left is overwritten."""
+    temporary = path.with_name(f".{path.name}.new")
     with temporary.open("w") as file:
         file.write(text)
         file.flush()

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,17 @@ from avatar_lab.precision import fast_bfloat16
 from avatar_lab.stage.protocol import Stage
 from avatar_lab.training import distributed
 from avatar_lab.training.callbacks import Checkpoints, Clock, Judging, Resume, Samples, WriteMetrics
-from avatar_lab.training.checkpointing import CheckpointStore
 from avatar_lab.training.datamodule import StageData
-from avatar_lab.training.guard import NonFiniteGuard
 from avatar_lab.training.interrupts import EXIT_CODES, Interrupts
 from avatar_lab.training.metrics_log import MetricsLog
 from avatar_lab.training.module import StageModule
 from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.progress import ShowProgress
 from avatar_lab.training.protocol import BatchSource, MetricSink, SampleWriter, StepJudge
-from avatar_lab.training.sharded_state import ShardedStore
 from avatar_lab.training.sharding import STRATEGIES, strategy_of
+from avatar_lab.training.stall import StallWatch
+from avatar_lab.training.state_files import StateInParts, WholeState
+from avatar_lab.training.update_guard import UpdateGuard
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "64-true")
 """Half precision that needs loss scaling is left out: turns step their optimisers themselves."""
@@ -101,6 +102,13 @@ class Fit:
     sample_minutes: float = 10.0
     keep_checkpoints: int = 2
     max_skipped_steps: int = 20
+    spike_factor: float | None = 10.0
+    """A gradient norm so many times its recent level is a spike: a warning, and a row in ``odd_steps.jsonl``."""
+    skip_spikes: bool = False
+    """Leave their updates out; they then count as skipped."""
+    stall_minutes: float | None = 60.0
+    """A rank that ends no step for so long writes where each of its threads is, and ends with exit code 1. Judgements
+    and samples between two steps count, so it must be longer than they are; ``None``: a week."""
     alarms: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Limits of logged means, beyond which a warning says so."""
     sinks: dict[str, MetricSink] = field(default_factory=dict)
@@ -110,6 +118,10 @@ class Fit:
             raise ValueError(f"training.accumulate {self.accumulate} must be at least 1, the batch as a whole")
         if self.steps < 0:
             raise ValueError(f"training.steps {self.steps} must be 0 or more")
+        if self.spike_factor is not None and self.spike_factor <= 1:
+            raise ValueError(f"training.spike_factor {self.spike_factor} must be above 1, or null to look for none")
+        if self.stall_minutes is not None and self.stall_minutes <= 0:
+            raise ValueError(f"training.stall_minutes {self.stall_minutes} must be above 0, or null to wait for ever")
 
     def run(
         self,
@@ -139,7 +151,12 @@ class Fit:
             seed=seed,
             total_steps=self.steps,
             ema_decay=self.ema_decay,
-            guard=NonFiniteGuard(max_skipped_steps=self.max_skipped_steps, folder=out),
+            guard=UpdateGuard(
+                max_skipped_steps=self.max_skipped_steps,
+                folder=out,
+                spike_factor=self.spike_factor,
+                skip_spikes=self.skip_spikes,
+            ),
             accumulate=self.accumulate,
             sharded=machine.strategy == "sharded",
             recompute_layers=self.checkpoint_activations,
@@ -156,19 +173,20 @@ class Fit:
             sink.start(folder=out, config=dict(config or {}))
         judging = [] if judge is None else [Judging(judge, interrupts)]
         every_steps = None if judge is None else judge.every_steps
-        trainer = _trainer(
-            machine, [*self._callbacks(out, machine, interrupts, sinks, samples, resume, every_steps), *judging], out
-        )
+        callbacks = [*self._callbacks(out, machine, interrupts, sinks, samples, resume, every_steps), *judging]
+        # ranks wait longer than the watch does, so that those who wait say where before they are given up
+        patience = timedelta(minutes=self.stall_minutes + 10) if self.stall_minutes else timedelta(days=7)
+        trainer = _trainer(machine, callbacks, out, patience=patience)
         if self.steps:
             with interrupts:
                 trainer.fit(module, datamodule=source)
                 for each in judging:  # a run that was stopped while its last step was judged has no batch left
-                    if interrupts.received is None and module.train_step == self.steps:
+                    if interrupts.agreed is None and module.train_step == self.steps:
                         each.catch_up(module)
         module.frozen.check()
         for sink in sinks:
             sink.finish()
-        exit_code = EXIT_CODES[interrupts.received] if interrupts.received else 0
+        exit_code = EXIT_CODES[interrupts.agreed] if interrupts.agreed else 0
         return FitResult(steps_done=module.train_step, exit_code=exit_code, roles=module.averaged_roles())
 
     def _callbacks(
@@ -182,21 +200,23 @@ class Fit:
         every_steps: int | None,
     ) -> list[Callback]:
         clock, metrics = Clock(), MetricsLog(out / "metrics.jsonl")
-        make = ShardedStore if machine.strategy == "sharded" else CheckpointStore
-        store = make(out / "checkpoints", keep=self.keep_checkpoints)
+        kind: type[WholeState | StateInParts] = StateInParts if machine.strategy == "sharded" else WholeState
+        state = kind(out / "checkpoints", keep=self.keep_checkpoints)
         callbacks: list[Callback] = [
-            Resume(store, metrics, clock, enabled=resume),
+            Resume(state, metrics, clock, enabled=resume),
             WriteMetrics(metrics, sinks, clock, every_steps=self.log_every_steps, alarms=self.alarms),
             ShowProgress(every_seconds=self.progress_seconds),
-            Checkpoints(store, interrupts, every_minutes=self.checkpoint_minutes, every_steps=every_steps),
+            Checkpoints(state, interrupts, every_minutes=self.checkpoint_minutes, every_steps=every_steps),
         ]
+        if self.stall_minutes is not None:
+            callbacks.append(StallWatch(out / "stalled", seconds=self.stall_minutes * 60))
         if samples is not None:
             callbacks.append(Samples(samples, out / "samples", every_minutes=self.sample_minutes))
         return callbacks
 
 
-def _trainer(machine: Machine, callbacks: list[Callback], out: Path) -> Trainer:
-    """Lightning's loop with everything that we do ourselves switched off."""
+def _trainer(machine: Machine, callbacks: list[Callback], out: Path, *, patience: timedelta) -> Trainer:
+    """Lightning's loop with everything that we do ourselves switched off; ranks wait ``patience`` for each other."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")  # RMS norm of bfloat16 by fp32
@@ -205,7 +225,7 @@ def _trainer(machine: Machine, callbacks: list[Callback], out: Path) -> Trainer:
     return Trainer(
         accelerator=machine.accelerator,
         devices=machine.devices,
-        strategy=strategy_of(machine.strategy, machine.devices * machine.num_nodes),
+        strategy=strategy_of(machine.strategy, machine.devices * machine.num_nodes, patience),
         num_nodes=machine.num_nodes,
         precision=machine.lightning_precision(),  # type: ignore[arg-type]
         max_epochs=1,

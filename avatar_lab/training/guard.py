@@ -1,52 +1,12 @@
-"""What must never happen silently: a non-finite number reaching the weights, or a frozen network moving."""
+"""What must never move silently: a frozen network."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from avatar_lab.sharded import is_sharded, local
-from avatar_lab.tensors import DyadBatch
 from avatar_lab.training import distributed
-
-WINDOW_STEPS = 1000
-"""Skipped updates are counted over this many latest steps."""
-
-
-class NonFiniteGuard:
-    """Refuses updates with a non-finite loss or gradient, on all ranks alike, and ends a run that keeps having them."""
-
-    def __init__(self, *, max_skipped_steps: int, folder: Path) -> None:
-        self.max_skipped_steps = max_skipped_steps
-        self.path = folder / "skipped.jsonl"
-        self.skipped: list[int] = []
-
-    def accepts(self, *, loss: Tensor, gradient_norm: Tensor) -> bool:
-        """Whether all ranks may step."""
-        finite = bool(torch.isfinite(loss) & torch.isfinite(gradient_norm))
-        return not distributed.any_rank(not finite, loss.device)
-
-    def record(self, *, step: int, role: str, scalars: dict[str, float], batch: Any) -> None:
-        """Write down which samples were in the batch.
-
-        Raises:
-            RuntimeError: more than ``max_skipped_steps`` of the latest ``WINDOW_STEPS`` steps had to be skipped.
-        """
-        samples = batch.sample_B.tolist() if isinstance(batch, DyadBatch) else None
-        row = {"step": step, "role": role, "rank": distributed.rank(), "samples": samples, "values": scalars}
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        self.skipped = sorted({s for s in self.skipped if s > step - WINDOW_STEPS} | {step})
-        if len(self.skipped) > self.max_skipped_steps:
-            raise RuntimeError(
-                f"{len(self.skipped)} of the last {WINDOW_STEPS} steps had a non-finite loss or gradient "
-                f"(max_skipped_steps={self.max_skipped_steps}); the batches are listed in {self.path}: lower the "
-                "learning rate, look at those samples, or raise training.max_skipped_steps"
-            )
 
 
 class FrozenGuard:

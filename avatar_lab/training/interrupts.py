@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 REQUEUE_EXIT_CODE = 99
@@ -22,6 +24,8 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self.agreed: signal.Signals | None = None
+        """What all ranks have agreed to stop for; what comes after the last step has nothing left to stop."""
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Interrupts:
@@ -32,6 +36,17 @@ class Interrupts:
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def disarmed(self) -> Iterator[None]:
+        """Signals end the process at once, as they do while it starts: for minutes in which no step ends. The exit
+        codes then ask for a requeue too (138 and 143 in the sbatch template)."""
+        for number in EXIT_CODES:
+            signal.signal(number, signal.SIG_DFL if number is not signal.SIGINT else signal.default_int_handler)
+        try:
+            yield
+        finally:
+            self.arm()
 
     def arm(self) -> None:
         """Install the handlers; called again after Lightning has put its own in their place."""

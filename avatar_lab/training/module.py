@@ -21,7 +21,7 @@ from avatar_lab.stage.protocol import Stage, Turn, parts_of
 from avatar_lab.tensors import DyadBatch
 from avatar_lab.training import distributed
 from avatar_lab.training.ema import EMA, averaged_roles
-from avatar_lab.training.guard import FrozenGuard, NonFiniteGuard
+from avatar_lab.training.guard import FrozenGuard
 from avatar_lab.training.metrics import RunningMeans
 from avatar_lab.training.microbatches import split_batch
 from avatar_lab.training.muon import Muon
@@ -33,6 +33,7 @@ from avatar_lab.training.randomness import (
     step_generator,
 )
 from avatar_lab.training.sharding import shard, skeletons, whole_roles
+from avatar_lab.training.update_guard import UpdateGuard
 
 
 class StageModule(LightningModule):
@@ -51,7 +52,7 @@ class StageModule(LightningModule):
         seed: int,
         total_steps: int,
         ema_decay: float,
-        guard: NonFiniteGuard,
+        guard: UpdateGuard,
         accumulate: int = 1,
         sharded: bool = False,
         recompute_layers: bool = False,
@@ -167,9 +168,14 @@ class StageModule(LightningModule):
         optimizer, settings = self.role_optimizers[role], self.settings[role]
         distributed.average_gradients(parameters)
         norm = distributed.clip_gradients(parameters, settings.clip_norm)
-        if self.guard.accepts(loss=total, gradient_norm=norm):
+        scalars["grad_norm"] = float(norm)
+        oddity = self.guard.look(role=role, loss=total, gradient_norm=norm)
+        if oddity is not None:
+            self.guard.record(oddity, step=self.train_step, role=role, scalars=scalars, batch=batch)
+        if self.guard.leaves_out(oddity):
+            self.means.add({f"{role}/skipped": 1.0})
+        else:
             scalars["lr"] = settings.set_lr(optimizer, self.train_step, self.total_steps)
-            scalars["grad_norm"] = float(norm)
             optimizer.step()
             if role in self.averages:
                 self.averages[role].update(self.roles[role])
@@ -178,9 +184,6 @@ class StageModule(LightningModule):
                     follower.move(self.roles)
             self.latest = {f"{role}/{name}": value for name, value in scalars.items()}
             self.means.add(self.latest)
-        else:
-            self.guard.record(step=self.train_step, role=role, scalars=scalars, batch=batch)
-            self.means.add({f"{role}/skipped": 1.0})
         optimizer.zero_grad(set_to_none=True)
 
     # State -----------------------------------------------------------------------------------------------------------
@@ -209,6 +212,7 @@ class StageModule(LightningModule):
             "optimizers": {role: optimizer.state_dict() for role, optimizer in self.role_optimizers.items()},
             "means": self.means.state_dict(),
             "skipped": list(self.guard.skipped),
+            "levels": {role: list(level) for role, level in self.guard.levels.items()},
             "generators": generator_states(),
         }
 
@@ -249,4 +253,5 @@ class StageModule(LightningModule):
         self.dialogue_seconds = state["dialogue_seconds"]
         self.means.load_state_dict(state["means"])
         self.guard.skipped = list(state["skipped"])
+        self.guard.levels = {role: list(level) for role, level in state.get("levels", {}).items()}
         restore_generator_states(state["generators"])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from avatar_lab.stage.protocol import Stage
+from avatar_lab.training.ema import EMA
 from avatar_lab.training.module import StageModule
 from avatar_lab.training.sharded_state import ShardedStore, load_tensors
 
@@ -55,13 +58,18 @@ def _moved(module: StageModule, role: str) -> list[str]:
     return [name for name, parameter in module.roles[role].named_parameters() if state.get(parameter)]
 
 
-def _tensors(module: StageModule, moved: dict[str, list[str]]) -> dict[str, Tensor]:
-    followers = [follower.role for follower in module.stage.followers]
-    found: dict[str, Any] = {}
-    for role in (*module.stage.trained, *followers):
-        found |= {f"roles/{role}/{name}": tensor for name, tensor in module.roles[role].state_dict().items()}
-    for role, average in module.averages.items():
+def weights_by_name(stage: Stage, averages: Mapping[str, EMA]) -> dict[str, Tensor]:
+    """Networks that training changes, and averages, as they are called in a checkpoint."""
+    found: dict[str, Tensor] = {}
+    for role in (*stage.trained, *(follower.role for follower in stage.followers)):
+        found |= {f"roles/{role}/{name}": tensor for name, tensor in stage.roles[role].state_dict().items()}
+    for role, average in averages.items():
         found |= {f"averages/{role}/{name}": tensor for name, tensor in average.shadow.items()}
+    return found
+
+
+def _tensors(module: StageModule, moved: dict[str, list[str]]) -> dict[str, Tensor]:
+    found: dict[str, Any] = weights_by_name(module.stage, module.averages)
     for role, names in moved.items():
         parameters, state = dict(module.roles[role].named_parameters()), module.role_optimizers[role].state
         found |= {f"optimizers/{role}/{n}/{key}": state[parameters[n]][key] for n in names for key in MOMENTS}

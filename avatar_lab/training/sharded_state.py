@@ -8,7 +8,6 @@ folder and after its sha256 was found in the manifest there, never from a checkp
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
 from avatar_lab.training import distributed
 from avatar_lab.training.checkpointing import CheckpointStore
@@ -38,8 +38,8 @@ class ShardedStore(CheckpointStore):
         Raises:
             RuntimeError: some rank could not write; the checkpoint before stays the latest.
         """
-        temporary = self.folder / f".step_{step:08d}.parts"
-        self._together(lambda: self._empty(temporary), "make its folder", only_first=True)
+        temporary = self.unfinished(step)
+        self._together(lambda: self.begin(step), "make its folder", only_first=True)
         writer = dcp.FileSystemWriter(temporary, sync_files=True)
         self._together(lambda: dcp.save(dict(tensors), storage_writer=writer), "write its part")
         self._together(lambda: self.publish(temporary, state, step=step), "publish it", only_first=True)
@@ -63,20 +63,17 @@ class ShardedStore(CheckpointStore):
         folder = self.folder / f"step_{int(step):08d}"
         return self.read(folder), folder
 
-    def _empty(self, folder: Path) -> None:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-
     def _together(self, act: Any, what: str, *, only_first: bool = False) -> None:
         """``act`` on all ranks, or on the first, and agree on how it went."""
-        failure: Exception | None = None
+        failure: BaseException | None = None
         if not only_first or distributed.rank() == 0:
             try:
                 act()
-            except Exception as error:  # whatever it is, the others must not wait for this rank
+            except (Exception, CheckpointException) as error:  # whatever it is, the others must not wait for this rank
                 failure = error
         if distributed.any_rank(failure is not None, self.device):
+            if distributed.rank() == 0:
+                self.clear_unfinished()
             raise RuntimeError(
                 f"a rank could not {what} ({failure or 'it says why itself'}): nothing was published, look at free "
                 f"space and permissions of {self.folder}"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import warnings
 from copy import deepcopy
+from datetime import timedelta
 
 import torch
 from lightning.pytorch.strategies import DDPStrategy
@@ -30,9 +31,9 @@ from avatar_lab.training.replicas import Replicas
 STRATEGIES = ("replicas", "sharded")
 
 
-def strategy_of(name: str, processes: int) -> DDPStrategy | str:
+def strategy_of(name: str, processes: int, patience: timedelta) -> DDPStrategy | str:
     """Lightning's part. Sharded runs need a process group on one process too: one of several may go on there."""
-    return "auto" if (name, processes) == ("replicas", 1) else Replicas()
+    return "auto" if (name, processes) == ("replicas", 1) else Replicas(timeout=patience)
 
 
 def shard(roles: nn.ModuleDict, *, device: torch.device, precision: str) -> None:

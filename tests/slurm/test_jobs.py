@@ -108,8 +108,7 @@ def test_a_signal_before_the_first_step_loses_the_job_nothing(
 ) -> None:
     """Python has not even imported torch: it dies of the signal, and the script requeues."""
     (job,) = submit(slurm, f"out={tmp_path}")
-    slurm.wait_for(job, "RUNNING")
-    time.sleep(1.0)
+    slurm.wait(lambda: f"{job}.0" in slurm.run("squeue", "--steps", "--noheader", "--format=%i").split())
     slurm.run("scancel", "--signal=USR1", job)
     slurm.wait_for(job, "COMPLETED")
     assert "Restarts=1" in slurm.run("scontrol", "--oneliner", "show", "job", job)
@@ -150,3 +149,44 @@ def test_what_waits_for_a_run_that_fails_never_starts(slurm: Slurm, tmp_path: Pa
     slurm.wait_for(failing, "FAILED")
     slurm.wait_for(waiting, "CANCELLED")
     assert "has no argument 'nonsense'" in next((tmp_path / "first").glob("slurm-*.log")).read_text()
+
+
+@pytest.fixture(scope="module")
+def recordings(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with recordings and shards of a few short conversations, one of which a gate may look at."""
+    root = tmp_path_factory.mktemp("graph")
+    avatar_lab(
+        slurm, "render", "--out", f"{root}/recordings", *["--dialogues", "5", "--held-out", "2", "--seconds", "16"]
+    )
+    splits = ("splits.train=0.6", "splits.val=0.4", "splits.test=0.0")
+    config = ("--config", "configs/data_prep/world.yaml")
+    avatar_lab(slurm, "prepare", *config, f"source.root={root}/recordings", f"out={root}/shards", *splits)
+    return root
+
+
+def submit_graph(slurm: Slurm, root: Path, *arguments: str) -> dict[str, str]:
+    """Numbers of the jobs of the smallest graph, by stage."""
+    site = ("cluster=slurm_cpu", "cluster.setup=null", "cluster.sbatch.mem=null", "cluster.sbatch.cpus-per-task=1")
+    shown = avatar_lab(slurm, "submit", "--graph", "smoke", *site, f"root={root}", *arguments)
+    return {name: job for job, name in re.findall(r"^job (\d+): (\w+),", shown, flags=re.MULTILINE)}
+
+
+def test_a_graph_is_one_job_behind_the_other_and_ends_in_a_report(slurm: Slurm, recordings: Path) -> None:
+    settings = ("num_dyads=2", "seconds=12", "films=0", "latency_seconds=0", "agents=[level2,level3,oracle]")
+    jobs = submit_graph(slurm, recordings, "--evaluation", *settings)
+    for job in jobs.values():
+        slurm.wait_for(job, "COMPLETED", seconds=240)
+    summary = json.loads((recordings / "report" / "summary.json").read_text())
+    assert {"level2", "level3", "oracle"} <= {row["agent"] for row in summary["metrics"]}
+
+
+def test_a_shut_gate_cancels_what_is_behind_it(slurm: Slurm, recordings: Path, tmp_path: Path) -> None:
+    for name in ("recordings", "shards"):
+        (tmp_path / name).symlink_to(recordings / name)
+    bar = "{metric:nod_response,at_least:2.0,of:oracle}"
+    jobs = submit_graph(slurm, tmp_path, f"gate={{artefact:teacher,evaluate:{{num_dyads:2,seconds:12}},bars:[{bar}]}}")
+    slurm.wait_for(jobs["teacher"], "FAILED")
+    for name in jobs.keys() - {"teacher"}:
+        slurm.wait_for(jobs[name], "CANCELLED")
+    assert not (tmp_path / "autoregressive").joinpath("done.json").exists()
+    assert "the gate is shut" in slurm.log(jobs["teacher"])

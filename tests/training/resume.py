@@ -17,6 +17,8 @@ from avatar_lab.training.metrics_log import read_rows
 from tests.training.toy import InterruptedBy
 
 STEPS = 12
+STATE = ("roles", "averages", "optimizers", "generators", "means", "frozen", "skipped", "levels")
+"""Parts of a checkpoint."""
 TIMES = ("seconds",)
 """Columns of the log that measure wall time and so differ between runs."""
 
@@ -48,7 +50,7 @@ def run_digests(out: Path) -> dict[str, str]:
     state = CheckpointStore(out / "checkpoints", keep=2).load_latest()
     assert state is not None
     rows = [{k: v for k, v in row.items() if k not in TIMES} for row in read_rows(out / "metrics.jsonl")]
-    parts = {name: digest(state[name]) for name in ("roles", "averages", "optimizers", "generators", "means", "frozen")}
+    parts = {name: digest(state[name]) for name in STATE}
     return parts | {"metrics": digest(rows), "steps": str([row["step"] for row in rows])}
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -18,10 +16,11 @@ from avatar_lab.tensors import DyadBatch
 from avatar_lab.training import distributed
 from avatar_lab.training.datamodule import MapBatches
 from avatar_lab.training.fit import Fit, Machine
-from avatar_lab.training.guard import NonFiniteGuard
 from avatar_lab.training.microbatches import split_batch
 from avatar_lab.training.optimizer import AdamW
+from avatar_lab.training.update_guard import Oddity, UpdateGuard
 from tests.factory import LAYOUT
+from tests.training.ranks import free_port, launched_as, start
 from tests.training.stages import STAGES, RandomDyads
 
 
@@ -60,34 +59,16 @@ def two_ranks(rank: int, folder: str) -> None:
     assert first.grad.tolist() == [1.5, 1.5]
     assert second.grad is not None
     assert second.grad.tolist() == [0.5, 0.5, 0.5]
-    guard = NonFiniteGuard(max_skipped_steps=1, folder=Path(folder))
+    guard = UpdateGuard(max_skipped_steps=1, folder=Path(folder))
     poisoned = torch.tensor(float("nan") if rank == 1 else 1.0)
-    assert not guard.accepts(loss=poisoned, gradient_norm=torch.tensor(1.0))
-    assert guard.accepts(loss=torch.tensor(1.0), gradient_norm=torch.tensor(1.0))
+    assert guard.look(role="x", loss=poisoned, gradient_norm=torch.tensor(1.0)) is Oddity.NON_FINITE
+    assert guard.look(role="x", loss=torch.tensor(1.0), gradient_norm=torch.tensor(1.0)) is None
     dist.destroy_process_group()
 
 
 @pytest.mark.ci
 def test_two_ranks_agree(tmp_path: Path) -> None:
-    mp.spawn(two_ranks, args=(str(tmp_path),), nprocs=2)
-
-
-def launched_as(rank: int, port: int, world_size: int = 2) -> None:
-    """What a launcher of ``world_size`` processes says."""
-    os.environ |= {
-        "GLOO_SOCKET_IFNAME": "lo",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(world_size),
-        "NODE_RANK": "0",
-        "LOCAL_RANK": str(rank),
-    }
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    start(two_ranks, str(tmp_path), nprocs=2)
 
 
 def fit_on_two_ranks(rank: int, folder: str, port: int, name: str) -> None:
@@ -126,13 +107,13 @@ def fit_shares(rank: int, folder: str, port: int, name: str, world_size: int) ->
 @pytest.mark.ci
 @pytest.mark.parametrize("name", ["initialise_by_consistency", "self_forcing"])
 def test_micro_batches_take_the_step_of_as_many_ranks(tmp_path: Path, name: str) -> None:
-    mp.spawn(fit_shares, args=(str(tmp_path), free_port(), name, 2), nprocs=2)
-    mp.spawn(fit_shares, args=(str(tmp_path), 0, name, 1), nprocs=1)
+    start(fit_shares, str(tmp_path), free_port(), name, 2, nprocs=2)
+    start(fit_shares, str(tmp_path), 0, name, 1, nprocs=1)
     ranks, parts = (torch.load(tmp_path / f"roles{world}0.pt", weights_only=True) for world in (2, 1))
-    start = dict(STAGES[name](tmp_path / "start").roles.named_parameters())
+    fresh = dict(STAGES[name](tmp_path / "start").roles.named_parameters())
     for key, value in parts.items():
         torch.testing.assert_close(ranks[key], value, atol=1e-6, rtol=1e-5)
-    moved = [key for key, value in parts.items() if not torch.equal(value, start[key])]
+    moved = [key for key, value in parts.items() if not torch.equal(value, fresh[key])]
     assert {key.split(".")[0] for key in moved} == {*STAGES[name](tmp_path / "start").trained} | (
         {"slow"} if name == "initialise_by_consistency" else set()
     )
@@ -143,7 +124,7 @@ def test_micro_batches_take_the_step_of_as_many_ranks(tmp_path: Path, name: str)
 def test_stages_train_on_two_ranks_and_keep_their_networks_equal(tmp_path: Path, name: str) -> None:
     """Roles take turns, which DistributedDataParallel would not survive; noise warps are fitted along the way."""
     before = dict(STAGES[name](tmp_path / "start").roles.named_parameters())
-    mp.spawn(fit_on_two_ranks, args=(str(tmp_path), free_port(), name), nprocs=2)
+    start(fit_on_two_ranks, str(tmp_path), free_port(), name, nprocs=2)
     first, second = (torch.load(tmp_path / f"roles{rank}.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(first[key], second[key]) for key in first)
     assert any(not torch.equal(first[key], before[key]) for key in first)

@@ -12,9 +12,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from avatar_lab.layout import Layout
 from avatar_lab.stage.protocol import parts_of
 from avatar_lab.training.fit import Fit, Machine
-from avatar_lab.training.guard import NonFiniteGuard
 from avatar_lab.training.module import StageModule
 from avatar_lab.training.optimizer import AdamW
+from avatar_lab.training.update_guard import UpdateGuard
 from tests.factory import LAYOUT, random_batch
 from tests.training.stages import NUM_BLOCKS, STAGES
 from tests.training.test_resume import toy_data
@@ -31,7 +31,7 @@ def backward(name: str, folder: Path, *, recompute: bool) -> dict[str, Tensor]:
         seed=0,
         total_steps=1,
         ema_decay=0.9,
-        guard=NonFiniteGuard(max_skipped_steps=1, folder=folder),
+        guard=UpdateGuard(max_skipped_steps=1, folder=folder),
         recompute_layers=recompute,
     )
     rng = torch.Generator().manual_seed(2)

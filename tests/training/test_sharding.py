@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 from avatar_lab.sharded import is_sharded, whole
 from avatar_lab.training import distributed
 from avatar_lab.training.fit import Fit, Machine
 from avatar_lab.training.muon import Muon
 from avatar_lab.training.optimizer import AdamW
+from avatar_lab.training.restore import latest_roles
 from tests.factory import LAYOUT
+from tests.training.ranks import free_port, launched_as, start
 from tests.training.stages import STAGES
-from tests.training.test_distributed import SharedDyads, free_port, launched_as
+from tests.training.test_distributed import SharedDyads
 from tests.training.toy import ToyStage
 
 
@@ -41,10 +41,8 @@ def fit_sharded(
 
 
 def run(folder: Path, name: str, world_size: int, strategy: str, steps: int, out: str) -> tuple[dict, dict]:
-    """Weights and export of a run on ``world_size`` ranks. A server forks them, so that lightning is imported once."""
-    multiprocessing.set_forkserver_preload(["tests.training.test_sharding"])
-    arguments = (str(folder), free_port(), name, world_size, strategy, steps, out)
-    mp.start_processes(fit_sharded, args=arguments, nprocs=world_size, start_method="forkserver")
+    """Weights and export of a run on ``world_size`` ranks."""
+    start(fit_sharded, str(folder), free_port(), name, world_size, strategy, steps, out, nprocs=world_size)
     return torch.load(folder / f"{out}.{world_size}.{steps}.pt", weights_only=True)
 
 
@@ -76,6 +74,9 @@ def test_resume_is_exact_and_state_moves_to_other_numbers_of_ranks(tmp_path: Pat
     straight = run(tmp_path, "teacher", 2, "sharded", 4, "straight")
     stopped = run(tmp_path, "teacher", 2, "sharded", 2, "out")
     assert any(not torch.equal(straight[0][key], value) for key, value in stopped[0].items())
+    exported, step = latest_roles(stage=STAGES["teacher"](tmp_path / "fresh"), out=tmp_path / "out")
+    assert_equal((dict(exported.named_parameters()), {}), (stopped[1], {}))
+    assert step == 2
     shutil.copytree(tmp_path / "out", tmp_path / "moved")
     assert_equal(run(tmp_path, "teacher", 2, "sharded", 4, "out"), straight)
     assert_equal(run(tmp_path, "teacher", 1, "sharded", 2, "moved"), stopped)

@@ -22,7 +22,7 @@ class ToyStage:
     followers = ()
     averaged = ("student",)
 
-    def __init__(self, *, width: int = 4, poisoned_steps: tuple[int, ...] = ()) -> None:
+    def __init__(self, *, width: int = 4, poisoned_steps: tuple[int, ...] = (), poison: float = float("nan")) -> None:
         rng = torch.random.fork_rng()
         with rng:
             torch.manual_seed(7)
@@ -33,7 +33,7 @@ class ToyStage:
                     "teacher": nn.Linear(width, width),
                 }
             )
-        self.poisoned_steps = poisoned_steps
+        self.poisoned_steps, self.poison = poisoned_steps, poison
 
     def turns(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[tuple[str, Losses]]:
         noise_BD = torch.randn(batch.shape, generator=rng)
@@ -46,7 +46,7 @@ class ToyStage:
         yield "critic", Losses(terms={"error": error_B}, weights={"error": 0.5}, logs={"noise": noise_BD.mean()})
 
     def _poison(self, error_B: Tensor, step: int) -> Tensor:
-        return error_B * float("nan") if step in self.poisoned_steps else error_B
+        return error_B * self.poison if step in self.poisoned_steps else error_B
 
     def export(self, roles: nn.ModuleDict) -> dict[str, nn.Module]:
         return {"student": roles["student"]}

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# One question about distillation: a stage trained otherwise, the stages behind it as in the quickstart, and level 2 of
+# both compared on the same conversations with the same noise. Needs a finished quickstart; restartable.
+#
+#   bash experiments/ablation.sh NAME [ROOT] [SETTING...]
+#
+#   NAME     of configs/experiment/ablation
+#   ROOT     default outputs/quickstart; results lie in ROOT/ablation/NAME, the comparison in its report
+#   SETTING  of the evaluation, for instance num_dyads=200
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source experiments/environment.sh
+if [ $# -eq 0 ] || [ ! -e "configs/experiment/ablation/$1.yaml" ]; then
+  echo "usage: ablation.sh NAME [ROOT] [SETTING...], NAME one of: $(cd configs/experiment/ablation && ls | sed 's/.yaml//' | tr '\n' ' ')" >&2
+  exit 2
+fi
+name=$1 root=outputs/quickstart
+shift
+case "${1:-}" in
+  *=* | "") ;;
+  *) root=$1 && shift ;;
+esac
+here=$root/ablation/$name teacher=$root/autoregressive/autoregressive.safetensors
+seed=$(sed -n 's/^seed: //p' "$root/self_forcing/config.yaml")
+
+train() { # EXPERIMENT OUT SETTING...
+  if [ -e "$2/done.json" ] && [ "$root/self_forcing/done.json" -nt "$2/done.json" ]; then
+    echo "ablation.sh: the graph at $root was trained after $2: remove $here first" >&2
+    exit 2
+  fi
+  [ -e "$2/done.json" ] || avatar-lab train "experiment=$1" "root=$root" "out=$2" "seed=$seed" "${@:3}"
+}
+
+if [ "$name" = pairs ]; then avatar-lab pairs experiment=ablation/trajectory "root=$root" "seed=$seed" --windows 112; fi
+train "ablation/$name" "$here"
+
+# What it made says where it stands: before the start of the student, at it, or behind it.
+student=$here
+if [ -e "$here/autoregressive.safetensors" ]; then
+  teacher=$here/autoregressive.safetensors
+  train quickstart/initialise "$here/initialise" "stage.init=$teacher"
+fi
+for start in "$here/initialise/initialise.safetensors" "$here/initialise.safetensors"; do
+  if [ -e "$start" ]; then
+    student=$here/self_forcing
+    train quickstart/self_forcing "$student" "stage.init=$start" "stage.teacher=$teacher"
+  fi
+done
+# Conversations of the quickstart's own evaluation: what that measured is not measured again.
+avatar-lab evaluate "root=$root" "seed=$seed" "report=$here/report" runs=null latency_seconds=0 \
+  "agents=[level2,delayed_oracle,yoked]" "+compare.$name=$student/level2.safetensors" "$@"

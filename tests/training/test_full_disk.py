@@ -1,0 +1,71 @@
+"""Row 9: a disk that is full costs no checkpoint that was whole, and the error says what to do."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from avatar_lab.training.checkpointing import CheckpointStore
+
+
+def state(step: int, kilobytes: int) -> dict[str, object]:
+    return {"stage": "toy", "train_step": step, "weights": torch.full((256 * kilobytes,), float(step))}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs: run as root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_older_checkpoints_make_room(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = CheckpointStore(small_disk / "checkpoints", keep=5)
+    for step in (1, 2, 3, 4):  # there is room for three
+        store.save(state(step, 300), step=step)
+    assert [path.name for path in store.complete()] == ["step_00000003", "step_00000004"]
+    assert "older ones are deleted" in caplog.text
+    loaded = store.load_latest()
+    assert loaded is not None
+    assert loaded["train_step"] == 4
+
+
+def test_where_there_is_no_room_at_all_the_newest_stays(small_disk: Path) -> None:
+    store = CheckpointStore(small_disk / "checkpoints", keep=5)
+    for step in (1, 2):
+        store.save(state(step, 300), step=step)
+    with pytest.raises(OSError, match=r"step 3 cannot be written .* make room, .* it goes on from step 2"):
+        store.save(state(3, 2000), step=3)
+    assert [path.name for path in store.complete()] == ["step_00000002"]
+    assert not list(store.folder.glob(".step_*")), "what was written in vain takes no room"
+    loaded = store.load_latest()
+    assert loaded is not None
+    assert loaded["train_step"] == 2
+
+
+def test_a_limit_on_files_says_the_same(tmp_path: Path) -> None:
+    """Quotas need no mount: here the limit of this process on the size of a file."""
+    store = CheckpointStore(tmp_path / "checkpoints", keep=2)
+    store.save(state(1, 10), step=1)
+    program = (
+        "import pathlib, resource, sys, torch\n"
+        "from avatar_lab.training.checkpointing import CheckpointStore\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, {resource.RLIM_INFINITY}))\n"
+        "state = {'stage': 'toy', 'train_step': 2, 'weights': torch.ones(100_000)}\n"
+        "CheckpointStore(pathlib.Path(sys.argv[1]), keep=2).save(state, step=2)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(store.folder)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "OSError: the checkpoint of step 2 cannot be written" in done.stderr.splitlines()[-1]
+    assert store.latest_step() == 1
