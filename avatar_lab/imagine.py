@@ -2,7 +2,8 @@
 
 Everything lies on torch's meta device, which knows shapes and nothing else, so that a stage's own code says what it
 does: no formula has to be kept in step with it. Layers are all alike, so stages are traced with two and with three
-of them and what a deeper network needs follows exactly, as long as its first layers are like each other.
+of them and what a deeper network needs follows exactly, as long as its first layers are like each other. Stages that
+roll a student out block after block are traced with one to three blocks, for the same reason.
 
     B batch   S blocks   K codebooks   others as in tensors.py
 """
@@ -151,3 +152,15 @@ def at_depth(trace: Callable[[int], _T], num_layers: int) -> _T:
         return trace(num_layers)
     two, three = trace(2), trace(3)
     return two.plus(three.plus(two, -1.0), num_layers - 2.0)
+
+
+def at_length(trace: Callable[[int], _T], num_blocks: int) -> _T:
+    """What ``trace(num_blocks)`` would be, from windows of one, two and three blocks: each block sees all before it, so
+    every cost is a polynomial of second degree (Newton's forward differences)."""
+    if num_blocks <= 3:
+        return trace(num_blocks)
+    one, two, three = trace(1), trace(2), trace(3)
+    slope, next_slope = two.plus(one, -1.0), three.plus(two, -1.0)
+    bend = next_slope.plus(slope, -1.0)
+    steps = num_blocks - 1.0
+    return one.plus(slope, steps).plus(bend, steps * (steps - 1) / 2)

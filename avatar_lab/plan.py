@@ -1,8 +1,8 @@
 """``avatar-lab plan experiment=... gpus=8 device=h100``: what a run needs, before anything is rented.
 
 A step of the stage's own code is traced on the meta device (``imagine.py``), so nothing has to be trained, prepared or
-downloaded. Weights of earlier stages are imagined at the size of ``model=``. Codecs are not counted: they run beside
-the network while streaming, and before training.
+downloaded; stages that roll a student out take a minute. Weights of earlier stages are imagined at the size of
+``model=``. Codecs are not counted: they run beside the network while streaming, and before training.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from rich.console import Console
 
 from avatar_lab.config import COMPOSITION_ERRORS, RunConfig, build_layout, choices, load, sentence
 from avatar_lab.cost_model import GIB, Device, StepCost, StreamCost, all_reduce_bytes, device_named, sharded_bytes
-from avatar_lab.imagine import META, at_depth
+from avatar_lab.imagine import META, at_depth, at_length
 from avatar_lab.layout import Stream
 from avatar_lab.level import Level
-from avatar_lab.plan_trace import setting_of, size_of, trace_step, trace_stream
+from avatar_lab.plan_trace import rolls_out, setting_of, size_of, trace_step, trace_stream
 from avatar_lab.stage.start import ModelSize, fresh
 from avatar_lab.train import chosen
 
@@ -93,13 +94,20 @@ def make_plan(
     layout = build_layout(config.layout)
     setting, size = setting_of(config, layout), size_of(config)
 
-    def step(num_layers: int) -> StepCost:
+    def step(num_layers: int, num_blocks: int) -> StepCost:
         return trace_step(
-            config, setting, replace(size, num_layers=num_layers),
+            config, setting, replace(size, num_layers=num_layers), num_blocks=num_blocks,
             batch_size=whole // (gpus * accumulate), half=machine.half, compiled_masks=machine.half,
         )  # fmt: skip
 
-    cost = at_depth(step, size.num_layers)
+    window = int(config.data["num_blocks"])
+    if rolls_out(config) and window > layout.history_blocks:
+        raise ValueError(
+            f"data.num_blocks={window} is more than a model remembers (layout.history_blocks={layout.history_blocks}), "
+            "so what a rollout costs does not follow from a short one: plan it with windows no longer than that"
+        )
+    long = at_length if rolls_out(config) else (lambda trace, blocks: trace(blocks))
+    cost = at_depth(lambda num_layers: long(partial(step, num_layers), window), size.num_layers)
     cost = replace(cost, flops=cost.flops * accumulate)
     fixed = cost.weight_bytes + cost.gradient_bytes + cost.optimizer_bytes + cost.average_bytes
     flat = cost.gradient_bytes if gpus > 1 else 0.0  # gradients are averaged as one vector

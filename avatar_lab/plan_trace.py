@@ -31,9 +31,10 @@ from avatar_lab.stage.start import ModelSize, Setting, fresh, imagined_artefacts
 from avatar_lab.tensors import AVState
 from avatar_lab.train import chosen
 
-LATE = 1000
-"""The step that is traced, long after any warm-up."""
-ROLLING_OUT = (SelfForcing, LongTune, Preference, See)
+LATE = 1900
+"""The step that is traced, long after any warm-up: all roles take their turn, and rollouts of up to six steps exit at
+their last, so none costs more."""
+ROLLING_OUT = (SelfForcing, Preference, See)
 
 
 def setting_of(config: RunConfig, layout: Layout) -> Setting:
@@ -65,10 +66,10 @@ def _stage(config: RunConfig, setting: Setting, size: ModelSize) -> Stage:
         return Checkpoint(model=made.model, card=replace(made.card, stage=stage))
 
     given = dict(chosen("stage", config.stage))
-    if locate(given["_target_"]) in ROLLING_OUT:
+    if locate(given["_target_"]) is LongTune:
         raise ValueError(
-            f"{given['_target_']} rolls its student out block by block, which takes too long to trace: plan "
-            "experiment=quickstart/autoregressive at this size, and take blocks of a rollout from its streaming table"
+            f"{given['_target_']} rolls out for longer than a model remembers, block by block, which takes too long to "
+            "trace: plan experiment=quickstart/self_forcing; its streaming table says what each further block costs"
         )
     if "size" in given:
         given["size"] = given["size"] | {"num_layers": size.num_layers}
@@ -144,16 +145,29 @@ class Kept:
                 hook.remove()
 
 
+def rolls_out(config: RunConfig) -> bool:
+    """Whether a step of the stage goes through its window block by block."""
+    return locate(chosen("stage", config.stage)["_target_"]) in ROLLING_OUT
+
+
 def trace_step(
-    config: RunConfig, setting: Setting, size: ModelSize, *, batch_size: int, half: bool, compiled_masks: bool
+    config: RunConfig,
+    setting: Setting,
+    size: ModelSize,
+    *,
+    batch_size: int,
+    half: bool,
+    compiled_masks: bool,
+    num_blocks: int | None = None,
 ) -> StepCost:
-    """One step of ``batch_size`` windows on one device, on the network as it is; bfloat16 activations if ``half``."""
+    """One step of ``batch_size`` windows on one device, on the network as it is; bfloat16 activations if ``half``.
+    ``num_blocks``: of other windows than the run's."""
     stage = _stage(config, setting, size)
     dtype = torch.bfloat16 if half else torch.float32
     stage.roles.to(dtype)
     batch = imagined_batch(
         setting.layout, setting.audio_codec, setting.video_codec,
-        size=batch_size, num_blocks=config.data["num_blocks"], dtype=dtype,
+        size=batch_size, num_blocks=num_blocks or config.data["num_blocks"], dtype=dtype,
     )  # fmt: skip
     settings = build(config.training).optimizers
     optimizers = {role: settings[role].build(stage.roles[role]) for role in stage.trained}

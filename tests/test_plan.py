@@ -17,7 +17,7 @@ from avatar_lab import plan_trace as tracing
 from avatar_lab.config import build_layout, load
 from avatar_lab.construct import build
 from avatar_lab.cost_model import StepCost, all_reduce_bytes, device_named, sharded_bytes
-from avatar_lab.imagine import at_depth, flop_counter, imagined_batch
+from avatar_lab.imagine import at_depth, at_length, flop_counter, imagined_batch
 from avatar_lab.level import Level
 from avatar_lab.stage.start import fresh
 from avatar_lab.train import build_stage, shared_objects
@@ -126,7 +126,23 @@ def test_the_command_prints_figures(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert all(0 < worst < 1 for each in found["reactions"] for worst in each["worst"].values())
 
 
-@pytest.mark.parametrize("stage", ["self_forcing", "see"])
-def test_stages_that_roll_a_student_out_are_refused(stage: str) -> None:
+@pytest.mark.ci
+@pytest.mark.parametrize("name", ["quickstart/self_forcing", "quickstart/see", "further/preference"])
+def test_rollouts_are_extrapolated_exactly(name: str) -> None:
+    config = load([f"experiment={name}", "model.num_layers=1"])
+    setting, size = tracing.setting_of(config, build_layout(config.layout)), tracing.size_of(config)
+
+    def trace(num_blocks: int) -> StepCost:
+        return tracing.trace_step(
+            config, setting, size, batch_size=2, half=True, compiled_masks=True, num_blocks=num_blocks
+        )
+
+    assert tracing.rolls_out(config)
+    assert at_length(trace, 5) == trace(5)
+
+
+def test_rollouts_that_are_too_long_are_refused() -> None:
     with pytest.raises(ValueError, match="takes too long to trace"):
-        planning.make_plan([f"experiment=quickstart/{stage}"])
+        planning.make_plan(["experiment=further/long_tune"])
+    with pytest.raises(ValueError, match="more than a model remembers"):
+        planning.make_plan(["experiment=quickstart/self_forcing", "data.num_blocks=500"])
