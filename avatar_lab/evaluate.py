@@ -276,6 +276,9 @@ def _report(
     for verdict in report.verdicts:
         mark = {True: "met   ", False: "missed", None: "?     "}[verdict.passed]
         log.info("%s  %-18s %-22s %s  (%s)", mark, verdict.agent, verdict.metric, verdict.observed, verdict.rule)
+    for pair in report.pairs:
+        if pair.second in config.compare:
+            log.info("%s", pair)
     log.info("report: %s", folder / "index.html")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from avatar_lab.evaluation.agents import MODEL_AGENTS, Agent, ModelAgent
+from avatar_lab.evaluation.digits import limits, number
 from avatar_lab.evaluation.estimates import contrast, response_of, usable
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.evaluation.paired import Comparison, compare_paired, difference
@@ -32,6 +33,11 @@ class Pair:
     second: str
     metric: str
     comparison: Comparison
+
+    def __str__(self) -> str:
+        change, unit = self.comparison.difference, METRICS[self.metric].unit
+        text = "undefined" if change.value is None else f"{number(change.value, unit)} ({limits(change, unit)})"
+        return f"{self.second} - {self.first}  {self.metric:<22} {text}  paired by dyad"
 
 
 def compare_agents(samples: pd.DataFrame, agents: Mapping[str, Agent], *, seed: int) -> list[Pair]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
+from avatar_lab.evaluation.comparisons import Pair
 from avatar_lab.evaluation.paired import compare_paired, difference
 from avatar_lab.evaluation.permutation import Alternative
 from avatar_lab.evaluation.power import (
@@ -45,6 +48,8 @@ def test_direction_ties_and_missing_dyads() -> None:
     assert down.improvement.value == pytest.approx(2.5 / 3)
     assert down.difference.value == pytest.approx(-2.5 / 3)
     assert down.left_out == 2
+    said = str(Pair(first="level2", second="mine", metric="nod_response", comparison=down))
+    assert re.match(r"mine - level2  nod_response +-0\.83 \(-2\.00 \.\.\. 0\.00\)", said), said
     assert compare_paired(first, second, higher_better=True, seed=0).improvement.value == pytest.approx(0.5 / 3)
     nothing = compare_paired({"a": 1.0}, {"b": 1.0}, higher_better=True, seed=0)
     assert nothing.p is None
