@@ -67,19 +67,20 @@ def passes(config: RunConfig) -> bool:
     if not checkpoint.is_file():
         there = sorted(path.stem for path in out.glob("*.safetensors"))
         raise ValueError(f"gate.artefact={gate.artefact} is not among the artefacts of this run: {there}")
+    agent = f"trained_{gate.artefact}"  # level2 is the name of one that every evaluation knows
     samples = validate(
         config,
-        checkpoints={gate.artefact: checkpoint},
+        checkpoints={agent: checkpoint},
         references=references,
         evaluate=gate.evaluate,
         out=out / "gate",
     )
     cells = {
-        (agent, bar.metric): estimate_metric(samples, agent=agent, metric=bar.metric, seed=config.seed)
+        (name, bar.metric): estimate_metric(samples, agent=name, metric=bar.metric, seed=config.seed)
         for bar in gate.bars
-        for agent in (gate.artefact, *references)
+        for name in (agent, *references)
     }
-    verdicts = [bar.judge(cells, gate.artefact) for bar in gate.bars]
+    verdicts = [bar.judge(cells, agent) for bar in gate.bars]
     write_json(out / "gate.json", [vars(verdict) for verdict in verdicts])
     for verdict in verdicts:
         mark = {True: "passed", False: "failed", None: "failed"}[verdict.passed]

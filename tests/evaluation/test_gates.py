@@ -19,7 +19,7 @@ from avatar_lab.evaluation.gates import Gate
 from avatar_lab.evaluation.runner import run_agents
 from avatar_lab.evaluation.statistics import Estimate
 from avatar_lab.gate import GateConfig, passes
-from tests.evaluation.planted import PlantedStudio
+from tests.evaluation.planted import PROBABILITY, PlantedStudio
 from tests.evaluation.test_report import provenance
 
 NOD = "nod_response"
@@ -99,6 +99,7 @@ def test_a_stage_is_judged_beside_its_references(tmp_path: Path, monkeypatch: py
         asked.append(config)
         studio = PlantedStudio(num_dyads=config.num_dyads, films=tmp_path)
         studio.agents = AGENTS | {name: replace(AGENTS["level2"], name=name) for name in config.compare}
+        assert not AGENTS.keys() & config.compare.keys(), "an evaluation refuses names that are taken"
         run_agents(
             studio,
             [*config.agents, *config.compare],
@@ -111,6 +112,7 @@ def test_a_stage_is_judged_beside_its_references(tmp_path: Path, monkeypatch: py
         )
 
     monkeypatch.setattr(validation, "measure_agents", measure)
+    monkeypatch.setitem(PROBABILITY, "trained_level2", PROBABILITY["level2"])
     with pytest.raises(ValueError, match=r"gate\.artefact=level2 is not among"):
         passes(_run(tmp_path, at_least=0.5))
     (tmp_path / "level2.safetensors").write_bytes(b"")
