@@ -9,7 +9,8 @@
 Every so many steps, and at the end, what the stage would export is rolled out on the validation split, on the CPU of
 the first rank while the others wait. Values lie in ``<out>/judged.jsonl``, rows of all metrics beside them in
 ``<out>/judged``: ``avatar_lab.evaluation.reading`` compares steps as it compares checkpoints. The artefacts of a
-finished run are those of its best step; a signal to stop waits for the judgement under way.
+finished run are those of its best step. A signal ends a judgement at once: its step is saved, and judged when the run
+goes on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 
 from avatar_lab.checkpoint import Checkpoint, load_checkpoint
 from avatar_lab.config import RunConfig, check_keys
+from avatar_lab.evaluation.digits import limits
 from avatar_lab.evaluation.estimates import estimate_metric
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.training.checkpointing import write_atomically
@@ -87,7 +89,7 @@ class Judge:
 
     @property
     def evaluate(self) -> dict[str, Any]:
-        """With one worker, this process: others would not know that a signal means to finish first."""
+        """With one worker, this process: a signal that ends it leaves no others behind."""
         return {"workers": 1} | self.config.evaluate
 
     def knows(self, step: int) -> bool:
@@ -128,7 +130,7 @@ class Judge:
         again = [each for each in self.rows() if each["step"] == step]
         self._write([*(each for each in self._every() if each not in again), row])
         best = self.best()
-        said = "undefined" if found.value is None else f"{found.value:.3g} ({found.low:.3g} ... {found.high:.3g})"
+        said = "undefined" if found.value is None else f"{found.value:.3g} ({limits(found, '') or 'no interval'})"
         log.info("step %d: %s of %s is %s; best is step %s", step, self.config.metric, name, said, best)
         for folder in self.folder.glob("step_*"):
             if best is not None and folder != self._of(best):

@@ -35,6 +35,8 @@ PRODUCTS = (
 )
 """What a run writes besides its artefacts."""
 
+_CODE = ("commit", "python", "libraries")
+"""Of a start: what may change between two without making it another run, and is said."""
 NOT_SAID = "unknown"
 """Licence of data that does not say."""
 
@@ -67,8 +69,9 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
             log.info("config changed since the last start: %s", change)
     starts, step = read_starts(out), CheckpointStore(out / "checkpoints", keep=1).latest_step()
     start = provenance() | {"data": None if data is None else terms(data), "job": job_id(), "step": step}
-    if starts and starts[-1]["commit"] != start["commit"]:
-        log.info("code changed since the last start: commit %s -> %s", starts[-1]["commit"], start["commit"])
+    if starts:
+        for change in differences(*({key: each[key] for key in _CODE} for each in (starts[-1], start))):
+            log.info("code changed since the last start: %s", change)
     last = starts[-1]["data"] if starts else None
     if last is not None and data is not None and last["content_hash"] != data.content_hash:
         raise ValueError(

@@ -22,10 +22,14 @@ def locked(out: Path) -> Iterator[None]:
     """Own the run folder ``out`` as long as this process lives, however it ends: the kernel lets go of the lock.
 
     Raises:
-        ValueError: another process has it.
+        ValueError: another process has it, or it cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("a+") as file:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / "lock").open("a+")
+    except OSError as error:
+        raise ValueError(f"{out} cannot be written ({error.strerror}): mend that, or choose another out=") from error
+    with lock as file:
         try:
             # of this process alone: loader workers, which are forked and may outlive a kill, do not inherit it
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

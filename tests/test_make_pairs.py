@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,10 @@ import torch
 
 from avatar_lab.config import RunConfig, load
 from avatar_lab.data.pairs import StoredPairs, pairs_file, write_pairs
-from avatar_lab.data.schema import INFO_NAME, write_info
 from avatar_lab.make_pairs import make
 from avatar_lab.run_folder import write_artefacts
 from avatar_lab.train import build_stage, run, shared_objects
-from tests.data.small_dataset import TINY_CODECS, write_dataset
+from tests.data.small_dataset import write_shipped_codecs_dataset
 
 SMALL = ["model.width=32", "model.num_heads=2", "model.num_layers=1", "cluster.machine.accelerator=cpu"]
 
@@ -23,12 +21,10 @@ SMALL = ["model.width=32", "model.num_heads=2", "model.num_layers=1", "cluster.m
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Shards of the shipped codecs, and an autoregressive model that never learned."""
     root = tmp_path_factory.mktemp("graph")
-    shared = shared_objects(load(["experiment=quickstart/teacher", f"root={root}"]))
-    info = write_dataset(root / "shards", lengths={"d0": 30.0, "d1": 24.0}, shapes=TINY_CODECS)
-    fingerprints = {f"{kind}_fingerprint": shared[f"{kind}_codec"].spec.fingerprint for kind in ("audio", "video")}
-    write_info(root / "shards" / INFO_NAME, replace(info, **fingerprints))
+    write_shipped_codecs_dataset(root / "shards", lengths={"d0": 30.0, "d1": 24.0})
     for name in ("teacher", "autoregressive"):
-        stage = build_stage(load([f"experiment=quickstart/{name}", f"root={root}", *SMALL]), shared)
+        making = load([f"experiment=quickstart/{name}", f"root={root}", *SMALL])
+        stage = build_stage(making, shared_objects(making))
         write_artefacts(root / name, stage.export(stage.roles))
     return root
 

@@ -16,7 +16,7 @@ from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.export import export
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
-from avatar_lab.run_folder import claim, finish, signed
+from avatar_lab.run_folder import claim, finish, provenance, signed
 from avatar_lab.stage.start import Setting, fresh
 from data_prep.prepare import prepare
 from data_prep.sources.paired_files import PairedFiles
@@ -117,3 +117,17 @@ def test_terms_of_mixed_recordings_reach_the_exported_file(tmp_path: Path) -> No
         assert (card.data_licence, card.non_commercial) == ("CC-BY-NC-4.0, CC0-1.0", True)
     child = load_checkpoint(to / "level1.safetensors").descend(stage="autoregressive")
     assert (child.data_licence, child.non_commercial) == ("CC-BY-NC-4.0, CC0-1.0", True)
+
+
+def test_row_36_other_code_and_libraries_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = load(["experiment=codec_audio", f"out={tmp_path}"])
+    claim(tmp_path, config)
+    path = tmp_path / "starts.jsonl"
+    before = json.loads(path.read_text())
+    before["libraries"]["torch"] = "1.0"
+    path.write_text(json.dumps(before | {"commit": "older"}) + "\n")
+    with caplog.at_level("INFO", logger="avatar_lab.run_folder"):
+        claim(tmp_path, config)
+    now = provenance()
+    assert f"code changed since the last start: commit: older -> {now['commit']}" in caplog.text
+    assert f"libraries.torch: 1.0 -> {now['libraries']['torch']}" in caplog.text

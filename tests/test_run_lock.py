@@ -39,6 +39,22 @@ def test_a_second_process_is_refused_until_the_first_is_gone_even_by_a_kill(tmp_
         pass
 
 
+def test_row_10_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"cannot be written .*choose another out="), locked(tmp_path / "file" / "run"):
+        pass
+    read_only = tmp_path / "read_only"
+    read_only.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(read_only)], capture_output=True)
+    if mount.returncode:
+        pytest.skip("needs the right to mount a tmpfs: run as root")
+    try:
+        with pytest.raises(ValueError, match=r"\(Read-only file system\)"), locked(read_only / "run"):
+            pass
+    finally:
+        subprocess.run(["umount", str(read_only)], check=True)
+
+
 @pytest.fixture
 def job(monkeypatch: pytest.MonkeyPatch) -> str:
     for name in JOB_VARIABLES:

@@ -42,7 +42,7 @@ class Interrupts:
         """Signals end the process at once, as they do while it starts: for minutes in which no step ends. The exit
         codes then ask for a requeue too (138 and 143 in the sbatch template)."""
         for number in EXIT_CODES:
-            signal.signal(number, signal.SIG_DFL if number is not signal.SIGINT else signal.default_int_handler)
+            signal.signal(number, signal.SIG_DFL)
         try:
             yield
         finally:

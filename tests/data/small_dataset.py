@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from avatar_lab.config import load
 from avatar_lab.data.schema import (
     INDEX_NAME,
     INFO_NAME,
@@ -22,6 +23,7 @@ from avatar_lab.data.schema import (
 )
 from avatar_lab.event_types import Event, EventType, to_table
 from avatar_lab.layout import Layout
+from avatar_lab.train import shared_objects
 from data_prep.open_shard import OpenShard
 
 SILENCE = (7, 3)
@@ -59,6 +61,14 @@ def random_side(rng: np.random.Generator, *, tokens: int, latents: int, shapes: 
         pictures=np.stack([np.full(shapes.grid, 1), np.full(shapes.grid, 2)]).astype(np.float16),
         picture_frames=frames,
     )
+
+
+def write_shipped_codecs_dataset(root: Path, *, lengths: dict[str, float]) -> None:
+    """Random conversations that say they were encoded by the codecs in the package, for runs that load those."""
+    shared = shared_objects(load(["experiment=quickstart/teacher"]))
+    info = write_dataset(root, lengths=lengths, shapes=TINY_CODECS)
+    fingerprints = {f"{kind}_fingerprint": shared[f"{kind}_codec"].spec.fingerprint for kind in ("audio", "video")}
+    write_info(root / INFO_NAME, replace(info, **fingerprints))
 
 
 def raw_members(interaction: Interaction) -> dict[str, bytes]:

@@ -90,29 +90,35 @@ class SharedDyads(RandomDyads):
             yield split_batch(batch, distributed.world_size())[distributed.rank()]
 
 
-def fit_shares(rank: int, folder: str, port: int, name: str, world_size: int) -> None:
-    """Three steps of two micro-batches in all, over one rank or two."""
+def fit_shares(rank: int, folder: str, port: int, name: str, world_size: int, steps: int, out: str) -> None:
+    """Steps of two micro-batches in all, over one rank or two."""
     if world_size > 1:
         launched_as(rank, port)
     torch.set_num_threads(1)
     stage = STAGES[name](Path(folder) / f"artefacts{world_size}{rank}")
     optimizers = dict.fromkeys(stage.trained, AdamW(lr=1e-3))
-    fit = Fit(steps=3, optimizers=optimizers, ema_decay=0.9, accumulate=2 // world_size, log_every_steps=1)
-    out = Path(folder) / f"out{world_size}"
+    fit = Fit(steps=steps, optimizers=optimizers, ema_decay=0.9, accumulate=2 // world_size, log_every_steps=1)
     machine = Machine(accelerator="cpu", devices=world_size)
-    fit.run(stage=stage, data=SharedDyads(), layout=LAYOUT, out=out, seed=3, machine=machine)
-    torch.save(dict(stage.roles.named_parameters()), Path(folder) / f"roles{world_size}{rank}.pt")
+    fit.run(stage=stage, data=SharedDyads(), layout=LAYOUT, out=Path(folder) / out, seed=3, machine=machine)
+    if rank == 0:
+        torch.save(dict(stage.roles.named_parameters()), Path(folder) / f"{out}.pt")
 
 
 @pytest.mark.ci
 @pytest.mark.parametrize("name", ["initialise_by_consistency", "self_forcing"])
 def test_micro_batches_take_the_step_of_as_many_ranks(tmp_path: Path, name: str) -> None:
-    start(fit_shares, str(tmp_path), free_port(), name, 2, nprocs=2)
-    start(fit_shares, str(tmp_path), 0, name, 1, nprocs=1)
-    ranks, parts = (torch.load(tmp_path / f"roles{world}0.pt", weights_only=True) for world in (2, 1))
+    """Also by a run that changes their number on the way, twice (fault row 3)."""
+    start(fit_shares, str(tmp_path), free_port(), name, 2, 3, "ranks", nprocs=2)
+    start(fit_shares, str(tmp_path), 0, name, 1, 3, "parts", nprocs=1)
+    for world_size, steps in ((2, 1), (1, 2), (2, 3)):
+        start(fit_shares, str(tmp_path), free_port(), name, world_size, steps, "changing", nprocs=world_size)
+    ranks, parts, changing = (
+        torch.load(tmp_path / f"{out}.pt", weights_only=True) for out in ("ranks", "parts", "changing")
+    )
     fresh = dict(STAGES[name](tmp_path / "start").roles.named_parameters())
     for key, value in parts.items():
         torch.testing.assert_close(ranks[key], value, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(changing[key], value, atol=1e-6, rtol=1e-5)
     moved = [key for key, value in parts.items() if not torch.equal(value, fresh[key])]
     assert {key.split(".")[0] for key in moved} == {*STAGES[name](tmp_path / "start").trained} | (
         {"slow"} if name == "initialise_by_consistency" else set()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,3 +141,22 @@ def test_wandb_works_offline_and_keeps_no_environment(tmp_path: Path, monkeypatc
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or b"x" * 40 not in path.read_bytes()
+
+
+@pytest.mark.parametrize("broken", ["init", "log", "finish"])
+def test_row_29_a_service_that_is_down_costs_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no route to host")
+
+    service = {"init": None, "log": lambda *_, **__: None, "finish": lambda: None} | {broken: fail}
+    opened = SimpleNamespace(log=service["log"], finish=service["finish"])
+    module = SimpleNamespace(init=service["init"] or (lambda **_: opened), Settings=lambda **_: None)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    adamw = AdamW(lr=1e-3)
+    sinks = {"wandb": WandbSink(mode="online")}
+    fit = Fit(steps=4, optimizers={"student": adamw, "critic": adamw}, log_every_steps=1, sinks=sinks)
+    fit.run(stage=ToyStage(), data=toy_data(), layout=Layout(), out=tmp_path, seed=0, machine=MACHINE)
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert caplog.text.count("no route to host") == 1
