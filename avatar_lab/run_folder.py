@@ -70,7 +70,8 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
     starts, step = read_starts(out), CheckpointStore(out / "checkpoints", keep=1).latest_step()
     start = provenance() | {"data": None if data is None else terms(data), "job": job_id(), "step": step}
     if starts:
-        for change in differences(*({key: each[key] for key in _CODE} for each in (starts[-1], start))):
+        before_code, code = ({key: each[key] for key in _CODE} for each in (starts[-1], start))
+        for change in differences(before_code, code):
             log.info("code changed since the last start: %s", change)
     last = starts[-1]["data"] if starts else None
     if last is not None and data is not None and last["content_hash"] != data.content_hash:
