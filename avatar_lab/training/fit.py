@@ -108,7 +108,8 @@ class Fit:
     """Leave their updates out; they then count as skipped."""
     stall_minutes: float | None = 60.0
     """A rank that ends no step for so long writes where each of its threads is, and ends with exit code 1. Judgements
-    and samples between two steps count, so it must be longer than they are; ``None``: a week."""
+    and samples between two steps count, and so does a time in which the process was suspended (SIGSTOP; Slurm's
+    PreemptMode=SUSPEND), so it must be longer than they are; ``None``: never, ranks then wait a week."""
     alarms: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Limits of logged means, beyond which a warning says so."""
     sinks: dict[str, MetricSink] = field(default_factory=dict)

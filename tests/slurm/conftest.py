@@ -81,14 +81,14 @@ class Slurm:
         words = self.run("scontrol", "--oneliner", "show", "job", job).split()
         return next(word.removeprefix("JobState=") for word in words if word.startswith("JobState="))
 
-    def wait(self, what: Callable[[], bool], *, seconds: float = 120.0) -> None:
+    def wait(self, what: Callable[[], bool], *, seconds: float = 240.0) -> None:
         """Until ``what`` is true."""
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, f"waited {seconds:g} s in vain; the queue: {self.run('squeue')}"
             time.sleep(0.2)
 
-    def wait_for(self, job: str, state: str, *, seconds: float = 120.0) -> None:
+    def wait_for(self, job: str, state: str, *, seconds: float = 240.0) -> None:
         """Until the job is in ``state``; one that has ended otherwise fails the test with the end of its log."""
 
         def there() -> bool:
