@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.ranks import free_port
+
 CONFIG = """ClusterName=lab
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
@@ -105,12 +107,6 @@ class Slurm:
         return path.read_text()[-3000:] if path.is_file() else f"no log at {path}"
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def _start_munge() -> bool:
     """Whether tickets can be had; a daemon is started if none runs."""
     if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
@@ -135,7 +131,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     root, host = tmp_path_factory.mktemp("slurm"), socket.gethostname().split(".")[0]
     for name in ("state", "spool"):
         (root / name).mkdir()
-    places = {"host": host, "root": root, "controller": _free_port(), "daemon": _free_port()}
+    places = {"host": host, "root": root, "controller": free_port(), "daemon": free_port()}
     (root / "slurm.conf").write_text(CONFIG.format(**places))
     (root / "cgroup.conf").write_text(CGROUP)
     environment = os.environ | {"SLURM_CONF": str(root / "slurm.conf"), "GLOO_SOCKET_IFNAME": "lo"}
