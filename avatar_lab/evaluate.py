@@ -28,7 +28,7 @@ from avatar_lab.evaluation.conversation import list_conversations, recorded_batc
 from avatar_lab.evaluation.exchange import films_state
 from avatar_lab.evaluation.hardware import describe_hardware
 from avatar_lab.evaluation.intervene import log_rows, run_interventions
-from avatar_lab.evaluation.latency import measure_latency
+from avatar_lab.evaluation.latency import latency_path, measure_latency
 from avatar_lab.evaluation.live import Persona
 from avatar_lab.evaluation.notable import film_notable
 from avatar_lab.evaluation.plugin.protocol import identity_of
@@ -49,9 +49,8 @@ from avatar_lab.run_folder import commit
 
 log = logging.getLogger(__name__)
 
-LATENCY_AGENT = "level3"
 READER_CONVERSATIONS = 4
-SETTINGS_VERSION = 5
+SETTINGS_VERSION = 6
 """Raise when a change of code makes old rows wrong."""
 INTERVENTIONS_VERSION = 2
 """The same for answers about interventions."""
@@ -169,6 +168,8 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenan
     } | {name: vars(config)[name] for name in ("split", "num_dyads", "seconds", "seed", "films", "film_seconds")}
     if isinstance(agent, ModelAgent) and agent.offline:
         settings["offline_dyads"] = config.offline_dyads
+    if isinstance(agent, ModelAgent) and agent.num_steps is not None:
+        settings["num_steps"] = agent.num_steps
     if config.plugins:
         settings["plugins"] = {name: identity_of(PLUGINS[name]) for name in config.plugins}
     if isinstance(agent, MediaAgent):
@@ -226,25 +227,27 @@ def _intervene(config: EvaluateConfig, studio: Studio, data: DyadData) -> None:
 
 
 def _latency(config: EvaluateConfig, studio: Studio) -> None:
-    """Stream the first conversation through a live session, once per checkpoint."""
-    path = Path(config.out) / "latency.json"
-    agent = AGENTS[LATENCY_AGENT]
-    assert isinstance(agent, ModelAgent)
-    try:
-        checkpoint = studio.checkpoint(agent)
-    except Unavailable as error:
-        log.warning("latency is not measured: %s", error)
-        return
-    key = file_sha256(agent.path(Path(config.checkpoints))) + f" {config.latency_seconds:g} s"
-    if path.is_file() and json.loads(path.read_text()).get("checkpoint_sha256") == key:
-        return
-    log.info("streaming %g s through a live session", config.latency_seconds)
-    batch = recorded_batch(studio.data, studio.conversations[:1])
-    audio_codec, video_codec = studio.audio_codec, studio.video_codec
-    persona = Persona.of_batch(batch, audio_codec=audio_codec, video_codec=video_codec)
-    session = persona.open(checkpoint, audio_codec=audio_codec, video_codec=video_codec, seed=config.seed)
-    user = studio.user(studio.conversations[0]).first(config.latency_seconds, studio.layout)
-    write_json(path, measure_latency(session, user, persona.script) | {"checkpoint_sha256": key})
+    """Stream the first conversation through a live session of each of ``latency_agents``, once per checkpoint."""
+    for name in config.latency_agents:
+        agent, path = studio.agents[name], latency_path(Path(config.out), name)
+        if not isinstance(agent, ModelAgent) or agent.offline:
+            raise ValueError(f"latency_agents: {name} does not stream; name models that do")
+        try:
+            checkpoint = studio.checkpoint(agent)
+        except Unavailable as error:
+            log.warning("latency of %s is not measured: %s", name, error)
+            continue
+        steps = "" if agent.num_steps is None else f" in {agent.num_steps} steps"
+        key = file_sha256(agent.path(Path(config.checkpoints))) + f" {config.latency_seconds:g} s{steps}"
+        if path.is_file() and json.loads(path.read_text()).get("checkpoint_sha256") == key:
+            continue
+        log.info("streaming %g s of %s through a live session", config.latency_seconds, name)
+        batch = recorded_batch(studio.data, studio.conversations[:1])
+        audio_codec, video_codec = studio.audio_codec, studio.video_codec
+        persona = Persona.of_batch(batch, audio_codec=audio_codec, video_codec=video_codec)
+        session = persona.open(checkpoint, audio_codec=audio_codec, video_codec=video_codec, seed=config.seed)
+        user = studio.user(studio.conversations[0]).first(config.latency_seconds, studio.layout)
+        write_json(path, measure_latency(session, user, persona.script) | {"checkpoint_sha256": key})
 
 
 def _report(

@@ -29,7 +29,7 @@ class EvaluateConfig:
     step_seconds: str | None
     split: str
     agents: Sequence[str]
-    compare: dict[str, str]
+    compare: dict[str, str | dict[str, Any]]
     media: dict[str, str]
     inputs: str | None
     num_dyads: int
@@ -42,6 +42,7 @@ class EvaluateConfig:
     film_seconds: float
     notable: int
     latency_seconds: float
+    latency_agents: Sequence[str]
     interventions: Sequence[str]
     intervention_dyads: int | None
     plugins: Sequence[str]
@@ -67,6 +68,7 @@ class EvaluateConfig:
         config = cls(**plain)
         for kind, names, known in (
             ("agent", config.agents, list(AGENTS)),
+            ("agent", config.latency_agents, [*AGENTS, *config.compare]),
             ("intervention", config.interventions, list(INTERVENTIONS)),
             ("plugin", config.plugins, list(PLUGINS)),
         ):

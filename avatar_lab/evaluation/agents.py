@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE
+from avatar_lab.evaluation.generate import in_steps
 from avatar_lab.level import Level
 from avatar_lab.shipped import find_checkpoint, open_checkpoint
 
@@ -30,6 +32,8 @@ class ModelAgent:
     """Sampled window by window with sight of its own future; not a streaming model."""
     scripted: bool = True
     """Its turns are given; else it decides itself when to speak."""
+    num_steps: int | None = None
+    """Sampled in so many steps of its ODE instead of those that its card names."""
     colour: str
 
     @property
@@ -159,15 +163,16 @@ FURTHER_COLOURS = ("#2f855a", "#8f5aa8", "#c06c2b", "#3b6fb5", "#9a3b5d", "#5a7d
 """Of agents that only one evaluation knows."""
 
 
-def cast(compare: Mapping[str, str], media: Mapping[str, str]) -> dict[str, Agent]:
+def cast(compare: Mapping[str, str | Mapping[str, Any]], media: Mapping[str, str]) -> dict[str, Agent]:
     """All agents of an evaluation: models, those of ``compare`` and ``media``, then references.
 
     Args:
-        compare: further checkpoints, name to path or ``shipped:NAME``; each is used at its own level.
+        compare: further checkpoints, name to path or ``shipped:NAME``, each used at its own level; or to ``checkpoint``
+            and ``num_steps``, the same sampled in another number of steps.
         media: other systems' films, name to folder.
 
     Raises:
-        ValueError: a name is taken or cannot name a file, or a checkpoint cannot be read.
+        ValueError: a name is taken or cannot name a file, a checkpoint cannot be read, or it has steps of its own.
     """
     colours = {name: FURTHER_COLOURS[place % len(FURTHER_COLOURS)] for place, name in enumerate([*compare, *media])}
     for name in colours:
@@ -176,16 +181,22 @@ def cast(compare: Mapping[str, str], media: Mapping[str, str]) -> dict[str, Agen
         if not name.replace("_", "").replace("-", "").isalnum():
             raise ValueError(f"agent {name!r} must name files: use letters, digits, - and _")
     others: list[Agent] = []
-    for name, path in compare.items():
+    for name, wanted in compare.items():
+        path, num_steps = _path_and_steps(name, wanted)
         found, (file, _) = open_checkpoint(path), find_checkpoint(path)
+        steps = ""
+        if num_steps is not None:
+            in_steps(found, num_steps)  # refuses now what it would refuse in a worker
+            steps = f" in {num_steps} steps"
         others.append(
             ModelAgent(
                 name=name,
                 title=name,
                 checkpoint=str(file),
                 level=found.level,
-                about=f"stage {found.card.stage} at level {int(found.level)}, {path}",
+                about=f"stage {found.card.stage} at level {int(found.level)}{steps}, {path}",
                 offline=found.card.stage == BIDIRECTIONAL_STAGE,
+                num_steps=num_steps,
                 colour=colours[name],
             )
         )
@@ -193,3 +204,12 @@ def cast(compare: Mapping[str, str], media: Mapping[str, str]) -> dict[str, Agen
         about = f"films of another system in {folder}, sent through the same codecs"
         others.append(MediaAgent(name=name, title=name, folder=Path(folder), about=about, colour=colours[name]))
     return {agent.name: agent for agent in (*MODEL_AGENTS, *FREE_AGENTS, *others, *REFERENCE_AGENTS)}
+
+
+def _path_and_steps(name: str, wanted: str | Mapping[str, Any]) -> tuple[str, int | None]:
+    """What ``compare`` says of one checkpoint."""
+    if isinstance(wanted, str):
+        return wanted, None
+    if wanted.keys() != {"checkpoint", "num_steps"}:
+        raise ValueError(f"compare.{name} holds {sorted(wanted)}: give a path, or checkpoint and num_steps")
+    return str(wanted["checkpoint"]), int(wanted["num_steps"])

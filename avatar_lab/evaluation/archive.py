@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from avatar_lab.evaluation.finding import Finding, Missing
+from avatar_lab.evaluation.metric.own_sound import OwnSound
 from avatar_lab.evaluation.metric.picture import Look
 from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.metric.voice import Voice
@@ -33,7 +34,7 @@ def write_observations(out: Path, agent: str, observations: Mapping[str, Observa
     write_events(events_path(out, agent), observations)
     arrays = {_KEY: np.array(config_sha)}
     for sample, seen in observations.items():
-        curves = {
+        curves: dict[str, np.ndarray] = {
             "channels": seen.channels_PC,
             "jaw": seen.jaw_P,
             "envelope": seen.envelope_P,
@@ -44,6 +45,10 @@ def write_observations(out: Path, agent: str, observations: Mapping[str, Observa
         if seen.look is not None:
             look = seen.look
             curves["look"] = np.stack([look.luma_P, look.saturation_P, look.sharpness_P])
+        if seen.own_sound is not None:
+            own = seen.own_sound
+            curves |= {"own_tokens": own.tokens_AK, "own_open": own.open_A, "own_spectra": own.spectra_RD}
+            curves["own_entries"] = np.array(own.num_entries)
         if seen.extra:
             curves["extra"] = np.array(json.dumps([_plain(one) for one in seen.extra], allow_nan=False))
         curves |= {f"{_TRACE}{name}": trace for name, trace in seen.traces.items()}
@@ -108,6 +113,7 @@ def _observation(curves: Mapping[str, np.ndarray], events: list[Event]) -> Obser
         channels_PC=curves["channels"],
         voice=Voice(f0_R=curves["f0"], level_R=curves["level"]) if "f0" in curves else None,
         look=_look(curves["look"]) if "look" in curves else None,
+        own_sound=_own_sound(curves) if "own_tokens" in curves else None,
         extra=_findings(json.loads(str(curves["extra"]))) if "extra" in curves else (),
         traces={name.removeprefix(_TRACE): trace for name, trace in curves.items() if name.startswith(_TRACE)},
     )
@@ -116,6 +122,15 @@ def _observation(curves: Mapping[str, np.ndarray], events: list[Event]) -> Obser
 def _look(curves_3P: np.ndarray) -> Look:
     luma_P, saturation_P, sharpness_P = curves_3P
     return Look(luma_P=luma_P, saturation_P=saturation_P, sharpness_P=sharpness_P)
+
+
+def _own_sound(curves: Mapping[str, np.ndarray]) -> OwnSound:
+    return OwnSound(
+        tokens_AK=curves["own_tokens"],
+        open_A=curves["own_open"],
+        spectra_RD=curves["own_spectra"],
+        num_entries=int(curves["own_entries"]),
+    )
 
 
 def _plain(found: Finding) -> dict[str, Any]:

@@ -7,7 +7,7 @@ one. A level below the checkpoint's own leaves the streams above it absent.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.context import Context, block_inputs, live_context
+from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.level import Level
 from avatar_lab.rollout.offline import sample_windows
 from avatar_lab.rollout.rollout import BlockOutput, rollout
@@ -43,6 +44,21 @@ class Generated(TensorRecord):
             sha256(tokens_AK.contiguous().numpy().tobytes() + latents_FHWC.contiguous().numpy().tobytes()).hexdigest()
             for tokens_AK, latents_FHWC in parts
         ]
+
+
+def in_steps(checkpoint: Checkpoint, num_steps: int) -> Checkpoint:
+    """The same weights, sampled in ``num_steps`` steps of the ODE: what a few-step student of equal steps must beat.
+
+    Raises:
+        ValueError: the checkpoint is such a student, whose steps were trained; or there is no step.
+    """
+    if checkpoint.card.sampler.renoise:
+        raise ValueError(
+            f"a few-step student (stage {checkpoint.card.stage}) has steps of its own: give num_steps of a teacher or "
+            "an autoregressive model only"
+        )
+    sampler = Sampler.ode(num_steps).readable(checkpoint.model.warps)
+    return replace(checkpoint, card=replace(checkpoint.card, sampler=sampler))
 
 
 def generate(

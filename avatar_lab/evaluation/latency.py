@@ -7,6 +7,7 @@ block took beyond the compute budget.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,14 @@ from avatar_lab.layout import Layout, Stream
 from avatar_lab.rollout.session import Script, Session
 
 WARM_UP_BLOCKS = 3
+SHOWN = "level3"
+"""Whose latency the report draws."""
 EVENTS_PER_BLOCK = 16
+
+
+def latency_path(out: Path, agent: str) -> Path:
+    """Where the latency of an agent lies."""
+    return out / ("latency.json" if agent == SHOWN else f"latency.{agent}.json")
 
 
 def measure_latency(session: Session, user: Media, script: Script) -> dict[str, Any]:

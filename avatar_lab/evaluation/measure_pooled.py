@@ -1,4 +1,4 @@
-"""Metrics that only many conversations together determine: distributions of motion and turn-taking, prosody.
+"""Metrics that only many conversations together determine: distributions of motion, sound and turn-taking, prosody.
 
 A Frechet distance of one clip is mostly bias, a conversation holds a handful of transfers of the floor, and an avatar's
 coupling to its user means something beside that to the users of other dyads. Such rows belong to no sample.
@@ -15,6 +15,7 @@ import numpy as np
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.finding import Finding, finding
 from avatar_lab.evaluation.metric.frechet import frechet, paired_frechet
+from avatar_lab.evaluation.metric.own_sound import own_sound_distance, own_token_nll
 from avatar_lab.evaluation.metric.prosody import BEFORE_SECONDS, reaction_prosody
 from avatar_lab.evaluation.metric.pseudo_dyads import pseudo_dyads
 from avatar_lab.evaluation.metric.turn_taking import Speech, battery_distances, floor_transfer_offsets, wasserstein
@@ -55,6 +56,7 @@ def measure_pooled(
         *_distributions(users, true, made, seed=seed),
         *_couplings(conversations, users, made, layout=layout, seed=seed),
         *_prosody(conversations, users, made),
+        *_own_sound(conversations, true, made, seed=seed),
         *pool_traces([one.traces for one in made], [one.traces for one in true], seed=seed),
     ]
     turns = _turn_taking(conversations, true, made)
@@ -149,6 +151,27 @@ def _joined(voices: Sequence[Voice]) -> Voice:
         f0_R=np.concatenate([empty, *(voice.f0_R for voice in voices)]),
         level_R=np.concatenate([empty, *(voice.level_R for voice in voices)]),
     )
+
+
+def _own_sound(
+    conversations: Sequence[Conversation], true: Sequence[Observation], made: Sequence[Observation], *, seed: int
+) -> list[Finding]:
+    """Sound that no script gave beside the recorded people's at the same places; conversations without tokens are left
+    out."""
+    known = [
+        (conversation.key, person.own_sound, agent.own_sound)
+        for conversation, person, agent in zip(conversations, true, made, strict=True)
+        if person.own_sound is not None and agent.own_sound is not None
+    ]
+    truth, own = [person for _, person, _ in known], [agent for _, _, agent in known]
+    distance = own_sound_distance(truth, own, seed=seed)
+    surprise = own_token_nll(truth, own, [dyad for dyad, _, _ in known])
+    return [
+        finding("own_sound_fd", distance, lambda f: f.halved, lambda f: f.frames),
+        finding("own_sound_fd_floor", distance, lambda f: f.floor, lambda f: f.frames),
+        finding("own_token_nll", surprise, lambda s: s.made, lambda s: s.pairs),
+        finding("own_token_nll_truth", surprise, lambda s: s.truth, lambda s: s.pairs),
+    ]
 
 
 def _turn_taking(

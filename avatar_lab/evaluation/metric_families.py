@@ -26,6 +26,8 @@ VOICE = "energy VAD on decoded audio"
 SMILE = "smile from pixels"
 LIDS = "eyelids from pixels"
 FACE = "all channels from pixels, in deviations of the truth"
+SPECTRA = "log-mel spectra of decoded audio, in deviations of the truth"
+TOKENS = "audio tokens"
 F0 = "F0 of voiced frames of decoded audio"
 ANY = "all reactions, from pixels and decoded audio"
 
@@ -182,14 +184,14 @@ def turn(name: str, title: str, unit: str, about: str, good: bool | None = None)
     return Metric(name=name, title=title, unit=unit, representation=VOICE, about=about, higher_better=good)
 
 
-def distribution(name: str, title: str, about: str) -> list[Metric]:
+def distribution(name: str, title: str, about: str, representation: str = FACE) -> list[Metric]:
     """A Frechet distance and its floor."""
     return [
         Metric(
             name=name,
             title=title,
             unit="squared deviations",
-            representation=FACE,
+            representation=representation,
             about=f"Frechet distance of {about}, pooled; half of the truth against what was made of the other half",
             higher_better=False,
         ),
@@ -197,7 +199,7 @@ def distribution(name: str, title: str, about: str) -> list[Metric]:
             name=f"{name}_floor",
             title=f"{title}, floor",
             unit="squared deviations",
-            representation=FACE,
+            representation=representation,
             about="the same of half of the truth against the other half; what lies at it cannot be told from the truth",
         ),
     ]

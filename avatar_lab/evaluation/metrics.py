@@ -11,6 +11,8 @@ from avatar_lab.evaluation.metric_families import (
     LIDS,
     PITCH,
     SMILE,
+    SPECTRA,
+    TOKENS,
     VOICE,
     Metric,
     by_role,
@@ -131,6 +133,24 @@ _METRICS = [
             higher_better=True,
         )
         for name, title, representation in (("f0", "F0", F0), ("level", "loudness", "level of voiced frames"))
+    ),
+    *distribution("own_sound_fd", "own sound", "the sound that no script gave", SPECTRA),
+    Metric(
+        name="own_token_nll",
+        title="own tokens",
+        unit="nats/token",
+        representation=TOKENS,
+        about=(
+            "mean -log p of tokens that no script gave, after the one before, by bigrams of recorded people of other "
+            "dyads; neither way is better, silence is cheap: read it beside the recorded people's own"
+        ),
+    ),
+    Metric(
+        name="own_token_nll_truth",
+        title="own tokens, recorded",
+        unit="nats/token",
+        representation=TOKENS,
+        about="the same of the recorded people at the same places, who are judged by others' bigrams too",
     ),
     *(
         turn(f"{name}_distance", f"{title} off", "s", f"Wasserstein distance of {title} from the recorded", False)

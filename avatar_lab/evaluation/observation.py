@@ -19,6 +19,7 @@ from avatar_lab.evaluation.cues import Times
 from avatar_lab.evaluation.finding import Finding
 from avatar_lab.evaluation.lip_sync import Array, envelope
 from avatar_lab.evaluation.media import Media
+from avatar_lab.evaluation.metric.own_sound import OwnSound
 from avatar_lab.evaluation.metric.picture import Look, look
 from avatar_lab.evaluation.metric.undefined import Undefined
 from avatar_lab.evaluation.metric.voice import Voice, track_voice
@@ -63,6 +64,8 @@ class Observation:
     voice: Voice | None = None
     look: Look | None = None
     """Of every fifth frame; ``None`` where the video is black."""
+    own_sound: OwnSound | None = None
+    """``None`` where only media or events are known, not the tokens."""
     extra: tuple[Finding, ...] = ()
     """What plugins found in the media."""
     traces: Mapping[str, Trace] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from avatar_lab.evaluation.comparisons import Pair, compare_agents
 from avatar_lab.evaluation.estimates import ESTIMATED_FROM, AgentMetric, estimate_metric
 from avatar_lab.evaluation.film import film_seconds
 from avatar_lab.evaluation.intervention_rows import interventions_df
+from avatar_lab.evaluation.latency import SHOWN, latency_path
 from avatar_lab.evaluation.metrics import METRICS, SUMMARY_METRICS
 from avatar_lab.evaluation.observation import Observation
 from avatar_lab.evaluation.plots import ResponseCurve
@@ -27,6 +28,7 @@ from avatar_lab.evaluation.responses import RESPONSES, Response, curve_bins, eve
 from avatar_lab.evaluation.rows import samples_df
 from avatar_lab.evaluation.runner import TRUTH
 from avatar_lab.evaluation.statistics import Array
+from avatar_lab.evaluation.strength import judge_strength
 from avatar_lab.evaluation.summary import summarise, write_json
 from avatar_lab.evaluation.timelines import Timelines, timelines
 
@@ -100,7 +102,9 @@ def gather(
         for agent in agents
         for metric in METRICS
     ]
-    latency = _read_json(out / "latency.json")
+    latencies = {agent: timed for agent in agents if (timed := _read_json(latency_path(out, agent)))}
+    latency = latencies.get(SHOWN)
+    every = {(cell.agent, cell.metric): cell for cell in details}
     asked = out / "interventions.parquet"
     films = list_films(out / "films", agents)
     cues = json.loads((out / "cues.json").read_text())
@@ -114,7 +118,7 @@ def gather(
         pairs=compare_agents(samples, agents, seed=seed),
         interventions=interventions_df(asked) if asked.is_file() else None,
         timelines=draw_timelines(observed, cues, agents, fps=fps),
-        verdicts=judge({(cell.agent, cell.metric): cell for cell in cells}, latency),
+        verdicts=[*judge(known, latency), *judge_strength(every, latencies)],
         curves=response_curves(out, samples, agents),
         latency=latency,
         losses={} if runs is None else loss_curves(runs),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -15,15 +16,17 @@ from torch import Tensor
 
 from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Checkpoint, load_checkpoint
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
+from avatar_lab.context import OwnAudio, live_context
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.schema import SIDES
 from avatar_lab.evaluation.agents import Agent, MediaAgent, ModelAgent, ReferenceAgent
 from avatar_lab.evaluation.conversation import Conversation, recorded_batch, user_batch
 from avatar_lab.evaluation.exchange import read_films, write_inputs
 from avatar_lab.evaluation.film import write_side_by_side
-from avatar_lab.evaluation.generate import Generated, generate
+from avatar_lab.evaluation.generate import Generated, generate, in_steps
 from avatar_lab.evaluation.live import Persona
 from avatar_lab.evaluation.media import Media, decode
+from avatar_lab.evaluation.metric.own_sound import trace_own_sound
 from avatar_lab.evaluation.observation import Observation, Reader, observe
 from avatar_lab.evaluation.plugin.protocol import Plugin, Take
 from avatar_lab.evaluation.plugin.traces import watch
@@ -66,9 +69,10 @@ class Studio:
         return self._data
 
     def perform(self, agent: Agent, numbers: Sequence[int], known: Set[str]) -> list[tuple[str, Observation | None]]:
-        """What ``agent`` does in the conversations of these numbers: digest of its media, and the observation.
+        """What ``agent`` does in the conversations of these numbers: a digest, and the observation.
 
-        Media whose digest is ``known`` was observed before and is not decoded again (``None``).
+        The digest is of its media and of which tokens of its sound are its own: agents that sound alike may differ in
+        that. What has a digest that is ``known`` was observed before and is not decoded again (``None``).
 
         Raises:
             Unavailable: the agent's checkpoint, films or recordings are not there.
@@ -78,9 +82,11 @@ class Studio:
         results: list[tuple[str, Observation | None]] = []
         with torch.inference_mode():
             made = self.generate(agent, conversations)
-            for number, digest, tokens_AK, latents_FHWC in zip(
-                numbers, made.digests(), made.tokens_BAK, made.latents_BFHWC, strict=True
+            open_BA = self.open_places(agent, conversations)
+            for number, media_digest, tokens_AK, latents_FHWC, open_A in zip(
+                numbers, made.digests(), made.tokens_BAK, made.latents_BFHWC, open_BA.numpy(), strict=True
             ):
+                digest = sha256(media_digest.encode() + open_A.tobytes()).hexdigest()
                 filmed = agent.filmed and number in self.filmed()
                 if digest in known and not filmed:
                     results.append((digest, None))
@@ -89,8 +95,26 @@ class Studio:
                 media = self.decode(tokens_AK, latents_FHWC)
                 if filmed:
                     self._film(agent, conversation, media)
-                results.append((digest, self.observe(media, conversation)))
+                own = trace_own_sound(
+                    tokens_AK.numpy(),
+                    open_A,
+                    media.audio_S,
+                    sample_rate=self.layout.sample_rate,
+                    num_entries=self.audio_codec.spec.codebook_size,
+                )
+                results.append((digest, replace(self.observe(media, conversation), own_sound=own)))
         return results
+
+    def open_places(self, agent: Agent, conversations: Sequence[Conversation]) -> Tensor:
+        """(B, A) bool: audio tokens that no script gives. Of an agent that is no model: all that a script would not."""
+        batch = recorded_batch(self.data, conversations)
+        num_tokens = conversations[0].num_blocks * self.layout.audio_per_block
+        if not isinstance(agent, ModelAgent):
+            return ~batch.script_BE[:, :num_tokens]
+        context = live_context(
+            batch, self.layout, agent.level, silence_K=self.audio_codec.silence_K, scripted=agent.scripted
+        )
+        return context.plan.state_BE[:, :num_tokens] == OwnAudio.OPEN
 
     def observe(self, media: Media, conversation: Conversation) -> Observation:
         """What is read and detected in the media of one conversation, and what plugins find there."""
@@ -205,4 +229,5 @@ class Studio:
                     f"be agent {agent.name!r}: put the right checkpoint there"
                 )
             self._loaded[path] = checkpoint
-        return self._loaded[path]
+        loaded = self._loaded[path]
+        return loaded if agent.num_steps is None else in_steps(loaded, agent.num_steps)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from avatar_lab.checkpoint import load_checkpoint
+from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.evaluation.agents import AGENTS, MediaAgent, ModelAgent, cast
 from avatar_lab.evaluation.exchange import films_state
+from avatar_lab.evaluation.generate import in_steps
 from avatar_lab.evaluation.references import Unavailable
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.level import Level
@@ -89,6 +92,25 @@ def test_checkpoints_beside_the_built_in_ones(studio: Studio, tmp_path: Path) ->
     assert isinstance(mine, ModelAgent)
     assert (mine.level, mine.offline, mine.path(Path("elsewhere"))) == (Level.LISTEN, False, path)
     assert AGENTS["level1"].path(Path("here")) == Path("here/level1.safetensors")  # type: ignore[union-attr]
+
+
+def test_a_checkpoint_is_compared_in_another_number_of_steps(tmp_path: Path) -> None:
+    path = tmp_path / "ode.safetensors"
+    student = checkpoint(Level.LISTEN)
+    replace(student, card=replace(student.card, stage="autoregressive", sampler=Sampler.ode(4))).save(path)
+    asked = {"many": {"checkpoint": str(path), "num_steps": 32}, "own": str(path)}
+    many, own = (cast(asked, {})[name] for name in asked)
+    assert isinstance(many, ModelAgent)
+    assert isinstance(own, ModelAgent)
+    assert (many.num_steps, own.num_steps) == (32, None)
+    assert "32 steps" in many.about
+    found = in_steps(load_checkpoint(path), 3).card.sampler
+    assert (len(found.steps), found.renoise) == (3, False)
+    student.save(path)
+    with pytest.raises(ValueError, match="steps of its own"):
+        cast(asked, {})
+    with pytest.raises(ValueError, match="give a path, or checkpoint and num_steps"):
+        cast({"many": {"path": str(path)}}, {})
 
 
 @pytest.mark.parametrize(

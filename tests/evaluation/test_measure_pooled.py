@@ -10,6 +10,7 @@ import pytest
 
 from avatar_lab.evaluation.conversation import Conversation
 from avatar_lab.evaluation.measure_pooled import measure_pooled
+from avatar_lab.evaluation.metric.own_sound import OwnSound
 from avatar_lab.evaluation.metric.voice import RATE, Voice
 from avatar_lab.evaluation.observation import Observation
 from avatar_lab.evaluation.rows import Measurement, Status
@@ -152,10 +153,51 @@ def test_turn_taking_is_given_by_a_script_and_distances_are_nought_for_the_truth
     assert {given[name].status for name in names} == {Status.GIVEN}
 
 
+def sounding(seed: int, *, num_entries: int = 30) -> dict[str, Observation]:
+    """People who say one token for long and whose spectra change a little, in every conversation."""
+    found = {}
+    for number, (name, seen) in enumerate(recorded().items()):
+        rng = np.random.default_rng([seed, number])
+        tokens_AK = np.repeat(rng.integers(num_entries, size=(40, 2)), 20, axis=0).astype(np.uint8)
+        spectra_RD = (60 + 5 * ar1(len(tokens_AK) * 4, seed=1000 * seed + number, memory=0.5, dims=16)).astype(np.uint8)
+        open_A = np.arange(len(tokens_AK)) % 100 < 60
+        sound = OwnSound(tokens_AK=tokens_AK, open_A=open_A, spectra_RD=spectra_RD, num_entries=num_entries)
+        found[name] = replace(seen, own_sound=sound)
+    return found
+
+
+def test_own_sound_is_beside_that_of_people() -> None:
+    truth = sounding(0)
+    restless = {
+        name: replace(
+            seen,
+            own_sound=replace(seen.own_sound, tokens_AK=np.random.default_rng(0).permutation(seen.own_sound.tokens_AK)),
+        )
+        for name, seen in truth.items()
+        if seen.own_sound is not None
+    }
+    made = {"people": truth, "others": sounding(1), "restless": restless}
+    rows = {
+        name: {row.metric: row for row in measure_pooled(CONVERSATIONS, one, truth, layout=LAYOUT, seed=0, free=False)}
+        for name, one in made.items()
+    }
+    floor = value(rows["people"], "own_sound_fd_floor")
+    assert value(rows["people"], "own_sound_fd") == floor > 0
+    assert value(rows["others"], "own_sound_fd") < 2 * floor
+    assert rows["others"]["own_sound_fd"].n == 24 * 480 * 4
+    people = value(rows["people"], "own_token_nll")
+    assert value(rows["restless"], "own_token_nll") > 2 * people
+    assert {value(one, "own_token_nll_truth") for one in rows.values()} == {people}
+    unknown = dict(truth) | {"d0-a": replace(truth["d0-a"], own_sound=None)}
+    fewer = measure_pooled(CONVERSATIONS, unknown, truth, layout=LAYOUT, seed=0, free=False)
+    assert {row.metric: row.n for row in fewer}["own_sound_fd"] == 23 * 480 * 4
+
+
 def test_without_faces_or_voices_there_is_no_number() -> None:
     made = {one.name: act("oracle", one) for one in CONVERSATIONS}
     rows = measure_pooled(CONVERSATIONS, made, made, layout=LAYOUT, seed=0, free=True)
     by_name = {row.metric: row for row in rows}
-    for metric in ("face_fd", "face_pfd", "face_sid_ratio", "pitch_dyad_coupling", "reaction_f0_r"):
+    own_sound = ("own_sound_fd", "own_sound_fd_floor", "own_token_nll", "own_token_nll_truth")
+    for metric in ("face_fd", "face_pfd", "face_sid_ratio", "pitch_dyad_coupling", "reaction_f0_r", *own_sound):
         assert by_name[metric].status is Status.UNDEFINED, metric
         assert by_name[metric].reason

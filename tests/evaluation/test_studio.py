@@ -21,12 +21,14 @@ from avatar_lab.evaluation.agents import AGENTS
 from avatar_lab.evaluation.conversation import list_conversations
 from avatar_lab.evaluation.finding import Finding
 from avatar_lab.evaluation.generate import Generated, generate
+from avatar_lab.evaluation.metric.own_sound import BANDS
 from avatar_lab.evaluation.observation import Trace
 from avatar_lab.evaluation.plugin.protocol import Comparing, Take
 from avatar_lab.evaluation.reader_quality import r_squared, read_quality
 from avatar_lab.evaluation.references import References, Unavailable
 from avatar_lab.evaluation.runner import conversations_of
 from avatar_lab.evaluation.studio import Studio
+from avatar_lab.events.segments import runs
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.perception.pixel_reader import READ_CHANNELS
@@ -163,13 +165,50 @@ def test_too_few_dyads_are_said(studio: Studio, caplog: pytest.LogCaptureFixture
 
 def test_oracle_is_the_recording_and_frozen_stands_still(studio: Studio) -> None:
     results = studio.perform(AGENTS["oracle"], range(6), frozenset())
-    assert [digest for digest, _ in results] == studio.generate(AGENTS["oracle"], studio.conversations).digests()
+    assert len({digest for digest, _ in results}) == len(results)
     assert all(observation is not None and observation.jaw_P.std() > 0 for _, observation in results)
     assert sorted(path.name for path in (studio.film_folder).iterdir()) == ["d0-a.oracle.mp4", "d1-b.oracle.mp4"]
     for _, observation in studio.perform(AGENTS["frozen"], range(6), frozenset()):
         assert observation is not None
         assert observation.jaw_P.std() == 0
         assert not observation.events
+
+
+def test_own_sound_is_what_the_tokens_were_and_where_no_script_was(studio: Studio) -> None:
+    made = studio.generate(AGENTS["oracle"], studio.conversations)
+    for (_, seen), tokens_AK in zip(
+        studio.perform(AGENTS["oracle"], range(6), frozenset()), made.tokens_BAK, strict=True
+    ):
+        assert seen is not None
+        own = seen.own_sound
+        assert own is not None
+        assert own.num_entries == studio.audio_codec.spec.codebook_size
+        np.testing.assert_array_equal(own.tokens_AK, tokens_AK)
+        (closed,) = runs(~own.open_A).tolist()
+        assert closed in ([87, 130], [93, 139]), "as in the small data set: the third quarter"
+        assert own.spectra_RD.shape == (37 * 16, BANDS), "four frames of 20 ms per token"
+
+
+def test_sound_is_a_models_own_where_it_hears_and_has_no_script(studio: Studio) -> None:
+    two = studio.conversations[:2]
+    outside_BA = studio.open_places(AGENTS["oracle"], two)
+    assert 0 < outside_BA.float().mean() < 1
+    for name in ("level2", "level3", "level3_camera_off", "teacher", "frozen"):
+        assert torch.equal(studio.open_places(AGENTS[name], two), outside_BA), name
+    assert not studio.open_places(AGENTS["level1"], two).any(), "silence is given too"
+    assert studio.open_places(AGENTS["level3_free"], two).all()
+
+
+def test_equal_media_of_which_other_sound_is_its_own_is_observed_anew(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = {digest for digest, _ in studio.perform(AGENTS["frozen"], range(6), frozenset())}
+    monkeypatch.setattr(studio, "open_places", lambda agent, conversations: torch.ones(6, 37 * 4, dtype=torch.bool))
+    for digest, seen in studio.perform(AGENTS["frozen"], range(6), frozen):
+        assert digest not in frozen
+        assert seen is not None
+        assert seen.own_sound is not None
+        assert seen.own_sound.open_A.all()
 
 
 @dataclass(frozen=True)

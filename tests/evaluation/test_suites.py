@@ -11,6 +11,7 @@ from avatar_lab.evaluate_config import EvaluateConfig
 from avatar_lab.evaluation.agents import AGENTS, ModelAgent
 from avatar_lab.evaluation.intervene import INTERVENTIONS
 from avatar_lab.evaluation.runner import TRUTH
+from avatar_lab.evaluation.strength import EQUAL_STEPS, MANY_STEPS, MIN_DYADS, STUDENT
 
 SUITES = sorted(path.stem for path in (Path(__file__).parents[2] / "configs" / "suite").glob("*.yaml"))
 
@@ -20,7 +21,7 @@ def composed(*overrides: str) -> EvaluateConfig:
 
 
 def test_there_are_suites() -> None:
-    assert SUITES == ["full", "listening", "long", "quick"]
+    assert SUITES == ["full", "listening", "long", "quick", "strength"]
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -45,3 +46,20 @@ def test_listening_is_without_a_script() -> None:
     models = [agent for name in composed("suite=listening").agents if isinstance(agent := AGENTS[name], ModelAgent)]
     assert models
     assert not any(agent.scripted for agent in models)
+
+
+def composed_student_steps() -> list[float]:
+    stage = compose_more("train", ["experiment=quickstart/initialise", "root=runs"]).stage
+    return list(stage.steps)
+
+
+def test_strength_compares_with_the_teacher_of_the_student() -> None:
+    config = composed("suite=strength", "root=runs")
+    assert config.num_dyads >= MIN_DYADS
+    teacher, steps = "runs/see_teacher/see_teacher.safetensors", composed_student_steps()
+    assert config.compare == {
+        MANY_STEPS: {"checkpoint": teacher, "num_steps": 32},
+        EQUAL_STEPS: {"checkpoint": teacher, "num_steps": len(steps)},
+    }
+    assert {STUDENT, "oracle", "delayed_oracle"} <= set(config.agents)
+    assert set(config.latency_agents) == {STUDENT, MANY_STEPS}
