@@ -142,10 +142,22 @@ def signed(run: Path, artefacts: Mapping[str, Any], *, step: int | None = None) 
     return {name: sign(artefact) for name, artefact in artefacts.items()}
 
 
-def finish(out: Path, artefacts: Mapping[str, Any], *, steps: int, best_step: int | None = None) -> None:
-    """Write the artefacts, then ``done.json``; ``best_step``: they are not of the last step but of that one."""
+def finish(
+    out: Path,
+    artefacts: Mapping[str, Any],
+    *,
+    steps: int,
+    seconds: Mapping[str, float] | None = None,
+    best_step: int | None = None,
+) -> None:
+    """Write the artefacts, then ``done.json``.
+
+    seconds    of the run's last start, ``all`` and of them ``saving``
+    best_step  the artefacts are not of the last step but of that one
+    """
     written = write_artefacts(out, signed(out, artefacts, step=best_step))
-    done = {"steps": steps, "artefacts": written} | ({} if best_step is None else {"best_step": best_step})
+    done = {"steps": steps, "artefacts": written, "seconds": dict(seconds or {})}
+    done |= {} if best_step is None else {"best_step": best_step}
     (out / "done.json").write_text(json.dumps(done | provenance(), indent=1))
 
 

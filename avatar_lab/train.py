@@ -122,10 +122,11 @@ def run(config: RunConfig) -> int:
         if result.exit_code or not first:
             return result.exit_code
         artefacts: Mapping[str, Any] = stage.export(result.roles)
+        ended: dict[str, Any] = {"steps": result.steps_done, "seconds": result.seconds}
         if judge is None:
-            finish(out, artefacts, steps=result.steps_done)
+            finish(out, artefacts, **ended)
         else:
-            finish(out, judge.choose(artefacts), steps=result.steps_done, best_step=judge.best())
+            finish(out, judge.choose(artefacts), **ended, best_step=judge.best())
         if config.gate is not None:
             from avatar_lab.gate import GATE_EXIT_CODE, passes
 

@@ -11,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source experiments/environment.sh
 root=${1:-outputs/quickstart}
+held_out=("$root"/recordings/h*_speaker1.mp4) # numbered by the seed of the graph
 
 finished() { [ -e "$1/done.json" ]; }
 
@@ -28,7 +29,7 @@ for blocks in "160 4/25 40" "320 8/25 20" "640 16/25 10"; do
       "stage.init=$teacher" "stage.steps=$list"
     finished "$here/self_forcing" || avatar-lab train experiment=quickstart/self_forcing "${window[@]}" "out=$here/self_forcing" \
       "stage.init=$here/initialise/initialise.safetensors" "stage.teacher=$teacher"
-    avatar-lab stream "checkpoint=$here/self_forcing/level2.safetensors" "recording=$root/recordings/h00000000" seconds=20 \
+    avatar-lab stream "checkpoint=$here/self_forcing/level2.safetensors" "recording=${held_out[0]%_speaker1.mp4}" seconds=20 \
       "out=$here/stream.mp4" | tee "$here/stream.log"
     compare+=("+compare.steps_$number=$here/self_forcing/level2.safetensors")
   done

@@ -68,6 +68,7 @@ def test_train_leaves_a_folder_that_describes_itself(
     assert yaml.safe_load((out / "config.yaml").read_text())["training"]["steps"] == 3
     done = json.loads((out / "done.json").read_text())
     assert done["artefacts"] == ["tiny_audio.safetensors"]
+    assert 0 < done["seconds"]["saving"] < done["seconds"]["all"]
     assert done["command"][1:] == [*CODEC, f"out={out}", "training.steps=3"]
     assert (out / "tiny_audio.safetensors").stat().st_size > 1000
     capsys.readouterr()

@@ -115,6 +115,8 @@ class Checkpoints(Callback):
     ) -> None:
         self.state, self.interrupts, self.every_seconds = state, interrupts, every_minutes * 60
         self.every_steps = every_steps
+        self.seconds = 0.0
+        """Spent in saves."""
         self._last = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -129,8 +131,10 @@ class Checkpoints(Callback):
         judged = self.every_steps is not None and module.train_step % self.every_steps == 0
         if not (stop is not None or due or judged or module.train_step == module.total_steps):
             return
+        began = time.monotonic()
         self.state.save(module)
         self._last = time.monotonic()
+        self.seconds += self._last - began
         if stop is not None:
             distributed.any_rank(False, module.device)  # a launcher may end all ranks soon after the first has left
             trainer.should_stop = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,8 @@ class FitResult:
     """0, or the code of the signal that asked for a stop."""
     roles: nn.ModuleDict
     """The networks for export: averaged where there is an average."""
+    seconds: dict[str, float]
+    """Wall seconds of this start: ``all`` from the loop's set-up to its end, and those of them spent ``saving``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,17 +181,21 @@ class Fit:
         # ranks wait longer than the watch does, so that those who wait say where before they are given up
         patience = timedelta(minutes=self.stall_minutes + 10) if self.stall_minutes else timedelta(days=7)
         trainer = _trainer(machine, callbacks, out, patience=patience)
+        began = time.monotonic()
         if self.steps:
             with interrupts:
                 trainer.fit(module, datamodule=source)
                 for each in judging:  # a run that was stopped while its last step was judged has no batch left
                     if interrupts.agreed is None and module.train_step == self.steps:
                         each.catch_up(module)
+        saving = sum(each.seconds for each in callbacks if isinstance(each, Checkpoints))
+        seconds = {"all": round(time.monotonic() - began, 3), "saving": round(saving, 3)}
         module.frozen.check()
         for sink in sinks:
             sink.finish()
         exit_code = EXIT_CODES[interrupts.agreed] if interrupts.agreed else 0
-        return FitResult(steps_done=module.train_step, exit_code=exit_code, roles=module.averaged_roles())
+        roles = module.averaged_roles()
+        return FitResult(steps_done=module.train_step, exit_code=exit_code, roles=roles, seconds=seconds)
 
     def _callbacks(
         self,

@@ -63,11 +63,13 @@ class StageModule(LightningModule):
                 f"stage {stage.name} trains {sorted(stage.trained)} but training.optimizers names "
                 f"{sorted(optimizers)}; give exactly one optimiser per trained role"
             )
-        muon = [role for role, settings in optimizers.items() if isinstance(settings, Muon)]
+        muon = {role: settings for role, settings in optimizers.items() if isinstance(settings, Muon)}
         if sharded and muon:
+            keys = {f"training.optimizers.{role}": settings for role, settings in muon.items()}
+            instead = " ".join(f"optimizer@{key}=adamw" + f" ~{key}.spared" * bool(s.spared) for key, s in keys.items())
             raise ValueError(
-                f"Muon (roles {muon}) needs whole matrices, which cluster.machine.strategy=sharded does not have: "
-                "choose AdamW (optimizer=adamw) or strategy=replicas"
+                f"Muon (roles {list(muon)}) needs whole matrices, which cluster.machine.strategy=sharded does not "
+                f"have: choose AdamW ({instead}) or strategy=replicas"
             )
         self.automatic_optimization = False
         self.sharded = sharded

@@ -94,6 +94,18 @@ def test_a_job_that_makes_room_for_a_better_one_goes_on_after_it(
     assert starts(tmp_path)[1]["step"] not in (0, STEPS)
 
 
+def test_a_job_that_reaches_its_time_limit_goes_on_in_another(slurm: Slurm, tmp_path: Path) -> None:
+    """By the limit itself, not by a signal of ours: of two minutes Slurm warns two ahead, when it looks, every half."""
+    long = ["data.batch_size=12", "data.dataset.num_tokens=48"]  # most of a minute: Slurm looks at it at least once
+    (whole,) = submit(slurm, f"out={tmp_path}/whole", *long)
+    (job,) = submit(slurm, f"out={tmp_path}/cut", *long, "cluster.sbatch.time=2")
+    slurm.wait_for(whole, "COMPLETED", seconds=480)
+    slurm.wait_for(job, "COMPLETED", seconds=480)
+    begins = starts(tmp_path / "cut")
+    assert len(begins) > 1, "Slurm warned the job, which saved and was requeued"
+    assert_whole(slurm, job, tmp_path / "cut", run_digests(tmp_path / "whole"), num_starts=len(begins))
+
+
 def test_a_node_that_goes_down_costs_what_was_not_saved_and_no_more(
     slurm: Slurm, tmp_path: Path, straight: dict[str, str]
 ) -> None:

@@ -91,6 +91,15 @@ def seeded(make: Callable[..., Any], **arguments: Any) -> Any:
     return make(**arguments, **fake_codecs())
 
 
+def stirred(stage: Any) -> Any:
+    """``stage`` with noise on its weights: fresh heads and gates are zero, and let no gradient through."""
+    rng = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in stage.roles.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
+    return stage
+
+
 STAGES: dict[str, Callable[[Path], Any]] = {
     "teacher": lambda folder: seeded(Teacher, size=SIZE, rates=RATES, fit_warp_at=8, window_blocks=NUM_BLOCKS),
     "autoregressive": lambda folder: seeded(Autoregressive, init=artefact(folder, "teacher", Level.SEE), rates=RATES),

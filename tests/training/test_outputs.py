@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from avatar_lab.layout import Layout
+from avatar_lab.training.checkpointing import CheckpointStore
 from avatar_lab.training.fit import Fit, Machine
 from avatar_lab.training.metrics_log import read_rows
 from avatar_lab.training.optimizer import AdamW
@@ -61,6 +63,20 @@ def test_sinks_get_every_row_and_samples_come_at_the_end(tmp_path: Path) -> None
     assert (sink.config, sink.finished) == ({"a": 1}, True)
     assert (tmp_path / "a" / "samples" / "step_00000005" / "film.txt").exists()
     assert list(film.artefacts[0]) == ["student"]
+
+
+def test_seconds_in_saves_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = CheckpointStore.save
+
+    def slow(store: CheckpointStore, *state: Any, **step: Any) -> Path:
+        time.sleep(0.2)
+        return save(store, *state, **step)
+
+    monkeypatch.setattr(CheckpointStore, "save", slow)
+    adamw = AdamW(lr=1e-2)
+    fit = Fit(steps=3, optimizers={"student": adamw, "critic": adamw}, checkpoint_minutes=0.0)
+    seconds = fit.run(stage=ToyStage(), data=toy_data(), layout=Layout(), out=tmp_path, seed=0, machine=MACHINE).seconds
+    assert 3 * 0.2 <= seconds["saving"] < seconds["all"]
 
 
 class Jury:

@@ -16,14 +16,14 @@ from avatar_lab.training.module import StageModule
 from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.update_guard import UpdateGuard
 from tests.factory import LAYOUT, random_batch
-from tests.training.stages import NUM_BLOCKS, STAGES
+from tests.training.stages import NUM_BLOCKS, STAGES, stirred
 from tests.training.test_resume import toy_data
 from tests.training.toy import ToyStage
 
 
 def backward(name: str, folder: Path, *, recompute: bool) -> dict[str, Tensor]:
     """Gradients of all updates of a stage's first step."""
-    stage = STAGES[name](folder)
+    stage = stirred(STAGES[name](folder))
     StageModule(
         stage=stage,
         optimizers=dict.fromkeys(stage.trained, AdamW(lr=1e-3)),
@@ -34,10 +34,6 @@ def backward(name: str, folder: Path, *, recompute: bool) -> dict[str, Tensor]:
         guard=UpdateGuard(max_skipped_steps=1, folder=folder),
         recompute_layers=recompute,
     )
-    rng = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in stage.roles.parameters():  # fresh heads and gates are zero, and let no gradient through
-            parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
     batch = random_batch(num_blocks=NUM_BLOCKS, dtype=torch.float32)
     for _, losses in stage.turns(batch, 2, torch.Generator().manual_seed(1)):
         for part in parts_of(losses):

@@ -88,7 +88,8 @@ def test_resume_is_exact_and_state_moves_to_other_numbers_of_ranks(tmp_path: Pat
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not one of"):
         Machine(strategy="engine")
-    fit = Fit(steps=1, optimizers={"student": Muon(lr=1.0), "critic": AdamW(lr=1.0)})
+    fit = Fit(steps=1, optimizers={"student": Muon(lr=1.0, spared=("*out*",)), "critic": AdamW(lr=1.0)})
     machine = Machine(accelerator="cpu", strategy="sharded")
-    with pytest.raises(ValueError, match="choose AdamW"):
+    student = r"training\.optimizers\.student"
+    with pytest.raises(ValueError, match=rf"choose AdamW \(optimizer@{student}=adamw ~{student}\.spared\)"):
         fit.run(stage=ToyStage(), data=SharedDyads(), layout=LAYOUT, out=tmp_path, seed=0, machine=machine)
