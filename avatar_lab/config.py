@@ -43,11 +43,9 @@ def known_keys(node: DictConfig, schema: type, title: str) -> dict[str, Any]:
     """
     plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
-    names = [field.name for field in fields(schema)]
-    for key in plain:
-        if key not in names:
-            raise ValueError(f"unknown config key {key!r}{nearest(str(key), names)}; {title} has {names}")
-    return {str(key): value for key, value in plain.items()}
+    named = {str(key): value for key, value in plain.items()}
+    check_keys(named, schema, title)
+    return named
 
 
 def check_keys(plain: Mapping[str, Any], schema: type, title: str) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from avatar_lab.imagine import flop_counter
+from avatar_lab.kept_tensors import Kept
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.stage.protocol import Stage, parts_of
 from avatar_lab.tensors import TensorRecord
@@ -79,23 +79,15 @@ def _describe_roles(stage: Stage) -> int:
 
 
 def _describe_step(stage: Stage, batch: Any) -> None:
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
+    kept, activations = Kept(stage.roles), 0
     rng = torch.Generator().manual_seed(0)
-    weights = {p.untyped_storage().data_ptr() for p in stage.roles.parameters()}
-    activations = 0
-    with flop_counter() as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
+    with flop_counter() as counter, kept.watching(stage.roles):
         for role, losses in stage.turns(batch, 0, rng):
             for part in parts_of(losses):
                 part.total.backward()
                 terms = ", ".join(f"{name} {value:.3g}" for name, value in part.scalars().items())
                 log.info("turn     %-12s %s", role, terms)
-                activations = max(activations, sum(n for pointer, n in kept.items() if pointer not in weights))
+                activations = max(activations, kept.total)
                 kept.clear()  # one graph at a time
     flops = counter.get_total_flops() / 1e9
     log.info("step     %.3f GFLOP forward and backward, %s of activations", flops, size(activations))

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from torch import Tensor
 
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.codec.planned import PlannedAudio, PlannedVideo
@@ -19,9 +15,9 @@ from avatar_lab.context import block_inputs, live_context
 from avatar_lab.cost_model import StepCost, StreamCost
 from avatar_lab.diffusion.levels import block_levels
 from avatar_lab.imagine import META, flop_counter, imagined_batch, imagining, without_weights
+from avatar_lab.kept_tensors import Kept
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
-from avatar_lab.model.layer import Layer, LayerMemory
 from avatar_lab.stage.long_tune import LongTune
 from avatar_lab.stage.preference import Preference
 from avatar_lab.stage.protocol import Stage, parts_of
@@ -82,67 +78,6 @@ def _stage(config: RunConfig, setting: Setting, size: ModelSize) -> Stage:
         if role not in stage.trained:
             network.requires_grad_(False)
     return stage
-
-
-class Kept:
-    """Bytes of distinct storages that autograd keeps, in all, and as if layers were checkpointed."""
-
-    def __init__(self, networks: nn.Module) -> None:
-        self.own = {parameter.untyped_storage()._cdata for parameter in networks.parameters()}
-        self.own |= {buffer.untyped_storage()._cdata for buffer in networks.buffers()}
-        self.layer: int | None = None
-        self.clear()
-
-    def clear(self) -> None:
-        self.held: list[Tensor] = []  # a storage that is freed could lend its address to another
-        self.sizes: dict[int, int] = {}
-        self.by_layer: dict[int | None, int] = {}
-        self.inputs = 0
-
-    def pack(self, tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.own and storage._cdata not in self.sizes:
-            self.held.append(tensor.detach())
-            self.sizes[storage._cdata] = storage.nbytes()
-            self.by_layer[self.layer] = self.by_layer.get(self.layer, 0) + storage.nbytes()
-        return tensor
-
-    @property
-    def total(self) -> int:
-        return sum(self.sizes.values())
-
-    @property
-    def checkpointed(self) -> int:
-        inside = [size for layer, size in self.by_layer.items() if layer is not None]
-        return self.by_layer.get(None, 0) + self.inputs + max(inside, default=0)
-
-    @contextmanager
-    def watching(self, networks: nn.Module) -> Iterator[None]:
-        """Know in which layer a tensor is kept."""
-
-        def enter(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if torch.is_grad_enabled():
-                memory: LayerMemory = args[3]
-                for keys in (memory.conditions, memory.listen, memory.see):
-                    if keys is not None:  # projected before and handed in: kept for every layer
-                        self.pack(keys.k_BHMC)
-                        self.pack(keys.v_BHMC)
-                self.layer = len(self.by_layer) + 1
-                self.inputs += args[0].numel() * args[0].element_size()
-
-        def leave(*_: Any) -> None:
-            self.layer = None
-
-        hooks = []
-        for module in networks.modules():
-            if isinstance(module, Layer):
-                hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
-        try:
-            with saved_tensors_hooks(self.pack, lambda tensor: tensor):
-                yield
-        finally:
-            for hook in hooks:
-                hook.remove()
 
 
 def rolls_out(config: RunConfig) -> bool:

@@ -39,7 +39,17 @@ FLOORS = (
             "doctor",
         ),
         *("dry_run", "run_folder", "run_table", "inspect_sample", "gate", "judge", "validation", "model_card"),
-        *("make_pairs", "run_lock", "run_graph", "plan", "plan_trace", "plan_table", "cost_model", "imagine"),
+        *(
+            "make_pairs",
+            "run_lock",
+            "run_graph",
+            "plan",
+            "plan_trace",
+            "plan_table",
+            "cost_model",
+            "imagine",
+            "kept_tensors",
+        ),
     },
 )
 """Packages and modules of ``avatar_lab`` from the ground up; a floor imports its own and lower ones. The packages of

@@ -136,7 +136,7 @@ def test_the_second_layout_is_the_other_tested_grid() -> None:
 def test_what_is_wrong_is_said_in_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"unknown layout key 'fpz'"):
         build_layout(load(["+layout.fpz=3"]).layout)
-    with pytest.raises(ValueError, match=r"unknown config key 'sead' \(did you mean 'seed'\?\)"):
+    with pytest.raises(ValueError, match=r"has no key 'sead' \(did you mean 'seed'\?\)"):
         load(["+sead=3"])
     config: RunConfig = load(["experiment=quickstart/teacher", "+training.stepz=3"])
     with pytest.raises(ValueError, match=r"has no argument 'stepz' \(did you mean 'steps'\?\)"):

@@ -32,7 +32,7 @@ def test_positional_and_partial() -> None:
 
 def test_shared_objects_reach_whoever_names_them_and_yaml_wins() -> None:
     utterances: dict[str, Any] = {"_target_": "avatar_lab.world.utterances.Utterances", "size": 2, "num_tokens": 3}
-    node = {"_target_": "avatar_lab.training.datamodule.MapBatches", "batch_size": 1, "dataset": utterances}
+    node = {"_target_": "avatar_lab.data.map_batches.MapBatches", "batch_size": 1, "dataset": utterances}
     assert build(node, layout=Layout(), seed=5, unused=1).dataset.seed == 5
     assert build(utterances | {"seed": 7}, layout=Layout(), seed=5).seed == 7
 

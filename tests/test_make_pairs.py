@@ -44,7 +44,7 @@ def test_pairs_are_made_once_by_several_jobs_and_then_learned_from(root: Path) -
     assert [path.stat().st_mtime_ns for path in first] == before, "what is there is not made again"
 
     stored = StoredPairs(root=folder, batch_size=4)
-    assert len(stored.windows) == 6
+    assert len(stored.dataset) == 6
     one, two = stored.loader(1, 0), stored.loader(0, 2)
     next(two)
     batch, same = next(one), next(two)

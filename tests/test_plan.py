@@ -18,6 +18,7 @@ from avatar_lab.config import build_layout, load
 from avatar_lab.construct import build
 from avatar_lab.cost_model import StepCost, all_reduce_bytes, device_named, sharded_bytes
 from avatar_lab.imagine import at_depth, at_length, flop_counter, imagined_batch
+from avatar_lab.kept_tensors import Kept
 from avatar_lab.level import Level
 from avatar_lab.stage.start import fresh
 from avatar_lab.train import build_stage, shared_objects
@@ -49,7 +50,7 @@ def test_a_real_step_does_and_keeps_what_was_traced() -> None:
         setting.layout, setting.audio_codec, setting.video_codec, size=2, num_blocks=4, dtype=torch.float32
     )
     batch = shapes.apply(lambda x: torch.ones(x.shape, dtype=x.dtype))
-    kept = tracing.Kept(stage.roles)
+    kept = Kept(stage.roles)
     with flop_counter() as counter, kept.watching(stage.roles):
         for _, losses in stage.turns(batch, 0, torch.Generator().manual_seed(0)):
             losses.total.backward()  # type: ignore[union-attr]

@@ -8,19 +8,18 @@ header, and files of different makers do not mix.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from avatar_lab.data.sampler import items_of, place_of_process
+from avatar_lab.data.map_batches import MapBatches
 from avatar_lab.data.schema import DatasetInfo, read_info
 
 HEADER = "avatar_lab.pairs"
@@ -57,7 +56,7 @@ def read_maker(path: Path) -> tuple[dict[str, object], int]:
     return maker, rows.pop()
 
 
-class StoredPairs:
+class StoredPairs(MapBatches):
     """Batches of tensors by name, in the order in which they were made, from the start again after the last.
 
     batch_size  windows per step over all ranks
@@ -79,18 +78,8 @@ class StoredPairs:
         for path, (maker, _) in found.items():
             if maker != self.maker:
                 raise ValueError(f"{path} was made by {maker}, others by {self.maker}: use one folder for each")
-        self.batch_size = batch_size
-        self.windows = _Windows([(path, row) for path, (_, rows) in found.items() for row in range(rows)])
-
-    def loader(self, start_step: int, num_workers: int) -> Iterator[dict[str, Tensor]]:
-        """Endless batches from ``start_step`` on, the same ones for any number of workers."""
-        return iter(DataLoader(self.windows, batch_sampler=self._indices(start_step), num_workers=num_workers))
-
-    def _indices(self, start_step: int) -> Iterator[list[int]]:
-        rank, world_size = place_of_process()
-        for step in count(start_step):
-            items = items_of(step, self.batch_size, rank=rank, world_size=world_size)
-            yield [item % len(self.windows) for item in items]
+        rows = [(path, row) for path, (_, rows) in found.items() for row in range(rows)]
+        super().__init__(dataset=_Windows(rows), batch_size=batch_size)
 
 
 class _Windows(Dataset[dict[str, Tensor]]):

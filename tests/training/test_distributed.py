@@ -12,9 +12,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from avatar_lab.data.map_batches import MapBatches
 from avatar_lab.tensors import DyadBatch
 from avatar_lab.training import distributed
-from avatar_lab.training.datamodule import MapBatches
 from avatar_lab.training.fit import Fit, Machine
 from avatar_lab.training.microbatches import split_batch
 from avatar_lab.training.optimizer import AdamW

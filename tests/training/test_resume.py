@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from avatar_lab.data.map_batches import MapBatches
 from avatar_lab.layout import Layout
-from avatar_lab.training.datamodule import MapBatches
 from avatar_lab.training.fit import Fit
 from avatar_lab.training.optimizer import AdamW, Cosine
 from tests.factory import LAYOUT
