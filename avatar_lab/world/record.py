@@ -127,11 +127,11 @@ def read_dialogue(path: Path, layout: Layout, *, graph: Graph | None = None) -> 
     header = json.loads(path.read_text())
     graph = recorded_world(header) if graph is None else graph
     dialogue = simulate(header["seed"], header["seconds"], graph=graph, held_out=header["held_out"], layout=layout)
-    if _header(dialogue) != header:
-        raise ValueError(
-            f"{path} was simulated with graph {header['graph']}, now it is {graph.fingerprint()}, or with another "
-            "layout or version of the world: pass those, or write the recordings again"
-        )
+    now = _header(dialogue)
+    changed = {name: (header.get(name), now.get(name)) for name in header | now if header.get(name) != now.get(name)}
+    if changed:
+        told = ", ".join(f"{name} {was} (now {is_now})" for name, (was, is_now) in changed.items())
+        raise ValueError(f"{path} was simulated otherwise: {told}; pass that world and layout, or write it again")
     return dialogue
 
 
