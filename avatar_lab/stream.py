@@ -89,9 +89,9 @@ def run(config: StreamConfig) -> None:
     write_side_by_side(Path(config.out), user, answer, layout)
     found = summarise_latency([block.timings.total for block in blocks], layout)
     log.info(
-        "%s: %d blocks, p50 %.0f ms, p95 %.0f ms, real-time factor %.2f, %d late",
-        config.out, len(blocks), found["block_p50_ms"], found["block_p95_ms"], found["real_time_factor"],
-        found["late_blocks"],
+        "%s: %d blocks, p50 %.0f ms (first tenth %.0f, last %.0f), p95 %.0f ms, real-time factor %.2f, %d late",
+        config.out, len(blocks), found["block_p50_ms"], found["block_p50_first_tenth_ms"],
+        found["block_p50_last_tenth_ms"], found["block_p95_ms"], found["real_time_factor"], found["late_blocks"],
     )  # fmt: skip
 
 

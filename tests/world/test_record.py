@@ -98,7 +98,7 @@ def test_events_and_header_round_trip(tmp_path: Path) -> None:
     assert json.loads(header.read_text())["participants"]["a"] == dialogue.persons["a"].name
     with pytest.raises(ValueError, match=r"simulated otherwise: (num_events .*)?graph [0-9a-f]+ \(now"):
         read_dialogue(header, layout, graph=GRAPH.without(["smile_to_smile"]))
-    with pytest.raises(ValueError, match="layout {.*pass that world and layout"):
+    with pytest.raises(ValueError, match=r"layout \{.*pass that world and layout"):
         read_dialogue(header, _second_layout())
     with pytest.raises(ValueError, match="another layout"):
         write_recording(dialogue, tmp_path, _second_layout())
