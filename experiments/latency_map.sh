@@ -6,6 +6,7 @@
 #   bash experiments/latency_map.sh [ROOT]     # default outputs/quickstart
 #
 # A student of one step is left out: tokens are read from its last step, which must not be all noise (design, section 4).
+# The delayed oracle is not asked: it is simulated again, which the clock of the recordings alone allows.
 # Per point: ROOT/latency_map/<ms>/<steps>/stream.log (time of a block, codecs included); per length of blocks: a report.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,5 +35,5 @@ for blocks in "160 4/25 40" "320 8/25 20" "640 16/25 10"; do
     compare+=("+compare.steps_$number=$here/self_forcing/level2.safetensors")
   done
   avatar-lab evaluate "root=$root" "${layout[@]}" "out=$out/evaluation" "report=$out/report" runs=null num_dyads=16 latency_seconds=0 \
-    "agents=[oracle]" "${compare[@]}" # references that are simulated anew know the clock of the recordings alone
+    "agents=[oracle]" "${compare[@]}"
 done

@@ -61,7 +61,7 @@ class References:
         """What the recorded avatar's face and voice really did.
 
         Raises:
-            Unavailable: the recording is not one of the embedded world.
+            Unavailable: the recording is not one of the embedded world, or of another clock or version of it.
         """
         return self.dialogue(conversation.interaction).tracks[conversation.side]
 
@@ -116,7 +116,7 @@ class References:
         """The conversation of a recording, simulated again.
 
         Raises:
-            Unavailable: the recording is not one of the embedded world.
+            Unavailable: the recording is not one of the embedded world, or of another clock or version of it.
         """
         if self.recordings is None:
             raise Unavailable("needs recordings=<folder of the world's recordings>")
@@ -125,4 +125,7 @@ class References:
             raise Unavailable(
                 f"{path.name} is not among the recordings; only the embedded world can be simulated again"
             )
-        return read_dialogue(path, self.layout)
+        try:
+            return read_dialogue(path, self.layout)
+        except ValueError as error:
+            raise Unavailable(str(error)) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -32,6 +32,9 @@ from avatar_lab.events.segments import runs
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.perception.pixel_reader import READ_CHANNELS
+from avatar_lab.world.graph import world_v1
+from avatar_lab.world.record import write_recording
+from avatar_lab.world.simulate import simulate
 from tests.data.small_dataset import write_dataset
 from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
 from tests.factory import CODEBOOKS, LAYOUT, random_batch, tiny_model
@@ -253,6 +256,15 @@ def test_what_is_missing_is_said(studio: Studio, agent: str, reason: str) -> Non
     with pytest.raises(Unavailable, match=reason):
         studio.perform(AGENTS[agent], range(2), frozenset())
     assert read_quality(studio, num_conversations=2) is None
+
+
+def test_a_recording_of_another_clock_cannot_be_simulated_again(studio: Studio, tmp_path: Path) -> None:
+    """Blocks of another length may be judged on the same recordings, only not beside the world's responders."""
+    other = replace(studio.layout, block_seconds=2 * studio.layout.block_seconds)
+    (header,) = write_recording(simulate(4, 4.0, graph=world_v1(), layout=other), tmp_path, other)[-1:]
+    references = replace(studio.references, recordings=tmp_path)
+    with pytest.raises(Unavailable, match="simulated otherwise: layout"):
+        references.dialogue(header.name.removesuffix(".world.json"))
 
 
 def test_slow_agents_may_be_judged_on_fewer_dyads(studio: Studio) -> None:
