@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from avatar_lab.data import map_batches
 from avatar_lab.data.map_batches import MapBatches
 from avatar_lab.tensors import DyadBatch
 from avatar_lab.training import distributed
@@ -36,13 +37,12 @@ def test_alone_everything_is_the_identity() -> None:
 def test_ranks_share_the_items_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = MapBatches(dataset=TensorDataset(torch.arange(10)), batch_size=4)
     (alone,) = next(batches.loader(1, 0))
-    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     shares = []
     for rank in range(2):
-        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        monkeypatch.setattr(map_batches, "place_of_process", lambda rank=rank: (rank, 2))
         shares += next(batches.loader(1, 0))
     assert torch.equal(torch.cat(shares), alone)
-    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    monkeypatch.setattr(map_batches, "place_of_process", lambda: (0, 3))
     with pytest.raises(ValueError, match="choose a multiple"):
         next(batches.loader(0, 0))
 
