@@ -108,6 +108,7 @@ assert len(blocks) == 6 and torch.isfinite(blocks[-1].clean.video_BFHWC).all()
 """
 
 
+@pytest.mark.ci
 def test_an_exported_checkpoint_runs_without_lightning_and_hydra(tmp_path: Path) -> None:
     root = Path(__file__).parents[1]
     subprocess.run([sys.executable, "-c", PROGRAM, str(saved(tmp_path))], cwd=root, check=True, timeout=120)

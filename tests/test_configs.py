@@ -110,6 +110,7 @@ def test_graph_builds_on_meta_and_its_artefacts_meet(graph: str, tmp_path: Path)
     assert {"level1", "level2", "level3", "teacher"} <= made
 
 
+@pytest.mark.ci
 def test_what_comes_later_starts_from_the_artefacts_of_a_finished_graph(tmp_path: Path) -> None:
     configs = {name: load([f"experiment={name}", f"root={tmp_path}", *SMALL]) for name in LATER}
     shared = shared_objects(load([f"experiment=quickstart/{GRAPH[0]}", f"root={tmp_path}", *SMALL]))

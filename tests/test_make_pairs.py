@@ -33,6 +33,7 @@ def config(root: Path, experiment: str, *overrides: str) -> RunConfig:
     return load([f"experiment=ablation/{experiment}", f"root={root}", "data.batch_size=2", *SMALL, *overrides])
 
 
+@pytest.mark.ci
 def test_pairs_are_made_once_by_several_jobs_and_then_learned_from(root: Path) -> None:
     making = config(root, "trajectory", "data.num_blocks=3")
     folder = root / "pairs"

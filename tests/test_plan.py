@@ -110,6 +110,7 @@ def test_what_cannot_be_planned_is_said() -> None:
         planning.make_plan([*SMALL, "codec=none"])
 
 
+@pytest.mark.ci
 def test_what_does_not_fit_is_said_with_what_helps() -> None:
     plan = planning.make_plan([*SMALL, "model=large_5b", "codec=mimi_wan"], gpus=2)
     (advice,) = [line for line in plan.advice if line.startswith("does not fit")]
@@ -118,6 +119,7 @@ def test_what_does_not_fit_is_said_with_what_helps() -> None:
     assert plan.memory_bytes > plan.memory_checkpointed_bytes > plan.cost.weight_bytes
 
 
+@pytest.mark.ci
 def test_the_command_prints_figures(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["plan", *SMALL, "device=cpu", "--json"])
     planning.main()

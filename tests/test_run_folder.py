@@ -85,6 +85,7 @@ def test_terms_of_a_teacher_hold_for_its_student() -> None:
     assert (alone.data_licence, alone.non_commercial) == ("CC0-1.0", False)
 
 
+@pytest.mark.ci
 def test_terms_of_mixed_recordings_reach_the_exported_file(tmp_path: Path) -> None:
     """From the sidecar of a recording to the header of the weights."""
     for name, terms in (

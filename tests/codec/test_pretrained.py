@@ -117,6 +117,7 @@ def test_incomplete_or_damaged_weights_are_refused(tmp_path: Path) -> None:
         load()
 
 
+@pytest.mark.ci
 def test_loading_leaves_torch_s_constructors_alone(tmp_path: Path) -> None:
     """In a process of its own: what torch remembers, it remembers once."""
     code = """

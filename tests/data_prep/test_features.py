@@ -232,6 +232,7 @@ def test_keys_choose_and_only_this_step_runs_again(prepared: Path, recordings: P
     assert report["skipped_by_reason"] == {"missing_partner": 1}
 
 
+@pytest.mark.ci
 def test_without_arrays_shards_are_as_they_were_and_older_ones_go_on(tmp_path: Path) -> None:
     out, work = tmp_path / "off", tmp_path / "work"
     write_pair(tmp_path / "in", "d0")

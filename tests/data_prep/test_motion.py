@@ -90,6 +90,7 @@ def motion_of(out: Path, key: str = "d") -> dict:
     return json.loads((out.with_name(out.name + ".work") / "motion" / keys["motion"] / "result.json").read_text())
 
 
+@pytest.mark.ci
 def test_arrays_give_events_where_they_are_valid(recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     run(WithArrays(root=recordings), out, motion=READER)
@@ -105,6 +106,7 @@ def test_arrays_give_events_where_they_are_valid(recordings: Path, tmp_path: Pat
     assert "motion" not in ShardReader(plain).interaction("d").meta.step_keys
 
 
+@pytest.mark.ci
 def test_the_log_of_the_source_goes_before_what_was_found(recordings: Path, tmp_path: Path) -> None:
     logged = Event(interaction="d", side="b", type=EventType.NOD, start=7.5, end=8.0)
     path = recordings / "d.events.parquet"

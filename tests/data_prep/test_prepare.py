@@ -196,6 +196,7 @@ def _running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.ci
 def test_only_what_changed_is_computed_again(prepared: Path, recordings: Path, tmp_path: Path) -> None:
     out = tmp_path / "shards"
     info = run(recordings, out, work=prepared.with_name("shards.work"))

@@ -57,6 +57,7 @@ def test_steps_are_known_in_the_order_in_which_they_run(recordings: Path, tmp_pa
     assert not encode.accelerator
 
 
+@pytest.mark.ci
 def test_a_part_is_run_and_the_rest_goes_on_from_there(recordings: Path, tmp_path: Path) -> None:
     out, work = tmp_path / "shards", tmp_path / "shards.work"
     assert run(recordings, out, steps=["probe"]) is None

@@ -92,6 +92,7 @@ def test_an_uncut_model_changes_and_one_whose_listen_branch_is_cut_does_not() ->
     assert passes(deaf, deaf.p, alpha=0.05) is False
 
 
+@pytest.mark.ci
 def test_who_cannot_see_is_the_same_to_the_bit_and_whose_see_branch_is_cut_is_too() -> None:
     studio = TinyStudio(num_dyads=2)
     assert asked(studio, "level2", "V1")["output"].effect.value == 0
@@ -175,6 +176,7 @@ def test_a_leak_of_one_block_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         asked(studio, "level3", "A1")
 
 
+@pytest.mark.ci
 def test_yoked_audio_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that hears the user of the next conversation of its batch."""
     batch = batch_of(TinyStudio(num_dyads=2))

@@ -29,6 +29,7 @@ def found(own: list[Trace], truth: list[Trace]) -> dict[str, float | Undefined]:
     return {one.metric: one.value for one in FrechetVideo().pool(own, truth, seed=0)}
 
 
+@pytest.mark.ci
 def test_pictures_and_changes_are_told_apart() -> None:
     truth = people(0)
     alike = found(people(1), truth)

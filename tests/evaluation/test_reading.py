@@ -96,6 +96,7 @@ def test_facts_name_what_rows_were_made_from_and_nothing_else(root: Path, tmp_pa
     assert facts(open_result(tmp_path / "older"))[""]["data hash"] == NOT_RECORDED
 
 
+@pytest.mark.ci
 def test_level_table_holds_the_estimates_or_why_there_are_none(result: Result) -> None:
     table = level_table(result)
     assert len(table) == len(measured_metrics(result)) > 40

@@ -99,6 +99,7 @@ def check_order(found: dict[str, dict[str, float]], *, reach: float) -> None:
     assert found["yoked"]["lip_sync"] > 0.8 * found["oracle"]["lip_sync"], "a yoked agent speaks its own script"
 
 
+@pytest.mark.ci
 def test_order_of_agents_with_a_perfect_reader() -> None:
     check_order(results(16, from_tracks), reach=0.5)
 

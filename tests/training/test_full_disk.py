@@ -54,6 +54,7 @@ def test_where_there_is_no_room_at_all_the_newest_stays(small_disk: Path) -> Non
     assert loaded["train_step"] == 2
 
 
+@pytest.mark.ci
 def test_a_limit_on_files_says_the_same(tmp_path: Path) -> None:
     """Quotas need no mount: here the limit of this process on the size of a file."""
     store = CheckpointStore(tmp_path / "checkpoints", keep=2)

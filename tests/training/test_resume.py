@@ -27,6 +27,11 @@ def toy_data() -> MapBatches:
     return MapBatches(dataset=ToyItems(), batch_size=8)
 
 
+def marks_of(stage: str) -> tuple[pytest.MarkDecorator, ...]:
+    """Stages that roll out as ``self_forcing`` does wait for CI."""
+    return (pytest.mark.ci,) if stage in ("long_tune", "preference", "see") else ()
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_toy_stage(tmp_path: Path, num_workers: int, number: signal.Signals) -> None:
@@ -48,7 +53,7 @@ def test_any_step(tmp_path: Path, interrupt_at: int) -> None:
     )
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks_of(name)) for name in STAGES])
 def test_stage(tmp_path: Path, name: str) -> None:
     trained = STAGES[name](tmp_path).trained
     assert_exact_resume(
