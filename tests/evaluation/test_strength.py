@@ -45,6 +45,7 @@ def verdicts(change: dict[str, dict[str, float]], **kwargs: int) -> dict[tuple[s
 def test_a_good_student_meets_every_bar() -> None:
     found = verdicts({})
     assert all(verdict.passed is True for verdict in found.values()), found
+    assert found["nod_response", ">= 0.95 x many_steps"].observed == "0.6 (0.1 ... 1.1) against 0.62 (0.12 ... 1.12)"
     assert {metric for metric, _ in found} <= METRICS.keys() | {"block_p50_ms", "dyads"}
 
 
