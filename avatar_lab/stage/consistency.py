@@ -24,6 +24,7 @@ class InitialiseByConsistency:
 
     steps       the student's, in u; the last one is lowered if its audio noise would be too high to read tokens from
     snap        whether it remembers its own audio as tokens, here and ever after
+    renoise     whether fresh noise comes between its steps; without, it keeps its noise, as the ODE does
     intervals   of the teacher's ODE between noise and data
     slow_decay  of the copy, per step
 
@@ -45,13 +46,14 @@ class InitialiseByConsistency:
         steps: list[float],
         rates: ConditionRates,
         snap: bool = True,
+        renoise: bool = True,
         intervals: int = 10,
         slow_decay: float = 0.9,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
-        start = few_step_start(init, steps=steps, snap=snap, stage=self.name, setting=setting)
+        start = few_step_start(init, steps=steps, snap=snap, renoise=renoise, stage=self.name, setting=setting)
         copies = {"slow": deepcopy(start.model), "teacher": deepcopy(start.model)}
         self.roles = nn.ModuleDict({"student": start.model, **copies})
         self.card = start.card

@@ -23,6 +23,7 @@ class Initialise:
 
     steps     the student's, in u; the last one is lowered if its audio noise would be too high to read tokens from
     snap      whether it remembers its own audio as tokens, here and ever after
+    renoise   whether fresh noise comes between its steps; without, it keeps its noise, as the ODE does
     substeps  solver steps of the teacher between two of them
     """
 
@@ -42,11 +43,12 @@ class Initialise:
         substeps: int,
         rates: ConditionRates,
         snap: bool = True,
+        renoise: bool = True,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
-        start = few_step_start(init, steps=steps, snap=snap, stage=self.name, setting=setting)
+        start = few_step_start(init, steps=steps, snap=snap, renoise=renoise, stage=self.name, setting=setting)
         self.roles = nn.ModuleDict({"student": start.model, "teacher": deepcopy(start.model)})
         self.card = start.card
         self.objective = CausalTrajectory(

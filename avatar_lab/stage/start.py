@@ -131,7 +131,9 @@ def started_from(
     return Checkpoint(model=at_level(found.model, level), card=found.card)
 
 
-def few_step_start(init: str, *, steps: Sequence[float], snap: bool = True, stage: str, setting: Setting) -> Checkpoint:
+def few_step_start(
+    init: str, *, steps: Sequence[float], snap: bool = True, renoise: bool = True, stage: str, setting: Setting
+) -> Checkpoint:
     """The autoregressive model at level 2 as a student of ``stage`` starts from it, sampled by ``steps`` in u.
 
     The last step is lowered if its audio noise would be too high to read tokens from.
@@ -140,7 +142,7 @@ def few_step_start(init: str, *, steps: Sequence[float], snap: bool = True, stag
         ValueError: as :func:`started_from`, or no last step is low enough.
     """
     parent = started_from(init, stage="autoregressive", level=Level.LISTEN, setting=setting)
-    sampler = Sampler(steps=tuple(steps), renoise=True, snap=snap).readable(parent.model.warps)
+    sampler = Sampler(steps=tuple(steps), renoise=renoise, snap=snap).readable(parent.model.warps)
     sampler.check(parent.model.warps)
     return Checkpoint(model=parent.model, card=replace(parent.descend(stage=stage), sampler=sampler))
 

@@ -125,6 +125,15 @@ STAGES: dict[str, Callable[[Path], Any]] = {
         critic_warmup=2,
         rates=RATES,
     ),
+    "self_forcing_adversarial": lambda folder: seeded(
+        SelfForcing,
+        init=artefact(folder, "initialise", Level.LISTEN),
+        teacher=artefact(folder, "autoregressive", Level.LISTEN),
+        discriminator=artefact(folder, "teacher", Level.SEE),
+        student_every=2,
+        critic_warmup=2,
+        rates=RATES,
+    ),
     "long_tune": lambda folder: seeded(
         LongTune,
         init=artefact(folder, "self_forcing", Level.LISTEN),
