@@ -53,7 +53,8 @@ def _what(checkpoint: Checkpoint) -> list[str]:
             f" and reacts {reaction}." if reaction else "."
         )
     steps = ", ".join(f"{u:.3g}" for u in card.sampler.steps)
-    kind = "re-noising its own estimate between them" if card.sampler.renoise else "by the flow's ODE"
+    renoise = card.sampler.renoise
+    kind = f"with {renoise:.0%} of fresh noise between them" if renoise else "by the flow's ODE"
     return [
         f"Level {level} ({ABILITIES[level]}), stage `{card.stage}`, {number / 1e6:.2f} M parameters. {about}",
         f"Sampled at u = {steps}, {kind}. Speaks the codecs {card.audio_codec} (audio) and {card.video_codec} (video).",

@@ -20,7 +20,7 @@ from tests.factory import LAYOUT, context_of, random_batch, tiny_model
 
 CARD = Card(
     stage="self_forcing",
-    sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+    sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
     audio_codec="a" * 16,
     video_codec="b" * 16,
     window_blocks=6,

@@ -25,7 +25,7 @@ from avatar_lab.weight_file import read_weights
 from tests.factory import tiny_model
 
 CARD = Card(
-    stage="self_forcing", sampler=Sampler(steps=(1.0, 0.3), renoise=True), audio_codec="a", video_codec="b",
+    stage="self_forcing", sampler=Sampler(steps=(1.0, 0.3), renoise=1.0), audio_codec="a", video_codec="b",
     window_blocks=6,
 )  # fmt: skip
 

@@ -1,13 +1,16 @@
 """From noise to clean: the one denoising loop, run by rollouts on a block and by offline sampling on a window.
 
-Teacher and autoregressive model follow the probability-flow ODE; a few-step student re-noises its soft estimate to the
-next listed ``u`` (Yin et al. 2024, arXiv:2405.14867). In both, tokens are read from the logits of the last step.
+Teacher and autoregressive model follow the probability-flow ODE. A few-step student gives its soft estimate new noise
+at the next listed ``u``: fresh noise (Yin et al. 2024, arXiv:2405.14867), which forgets what the old had decided, the
+old one, or some of both (``gamma`` in Kim et al. 2023, arXiv:2310.02279, section 4). In all, tokens are read from the
+logits of the last step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Self
 
@@ -29,25 +32,30 @@ class Sampler:
     """Steps in ``u``, from 1 downwards, and what happens between them.
 
     Raises:
-        ValueError: the steps do not start at 1 or do not fall strictly towards 0.
+        ValueError: the steps do not start at 1 or do not fall strictly towards 0, or ``renoise`` is not in [0, 1].
     """
 
     steps: tuple[float, ...]
-    renoise: bool
+    renoise: float
+    """Deviation of what is fresh in the noise after each step, in [0, 1]; 0 is the ODE."""
     snap: bool = True
     """Own audio is remembered as the tokens that were read; without, as the soft estimate, which is an ablation."""
 
     def __post_init__(self) -> None:
         steps = tuple(float(u) for u in self.steps)
         object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "renoise", float(self.renoise))  # old cards say true or false
         falling = all(a > b > 0 for a, b in pairwise(steps))
         if not steps or steps[0] != 1.0 or not falling:
             raise ValueError(f"sampler steps must start at 1 and fall strictly, all above 0; got {list(steps)}")
 
+        if not 0 <= self.renoise <= 1:
+            raise ValueError(f"sampler renoise {self.renoise} must lie in [0, 1]: 0 keeps the noise, 1 draws it anew")
+
     @classmethod
     def ode(cls, num_steps: int) -> Self:
         """``num_steps`` Euler steps, equal in ``u``."""
-        return cls(steps=tuple(1 - i / num_steps for i in range(num_steps)), renoise=False)
+        return cls(steps=tuple(1 - i / num_steps for i in range(num_steps)), renoise=0.0)
 
     def readable(self, warps: Warps) -> Self:
         """The same steps, the last one lowered if need be to where tokens can be read; the warp is fitted to data, so
@@ -65,7 +73,7 @@ class Sampler:
             ValueError: the audio noise level of the last step exceeds ``MAX_LAST_AUDIO_SIGMA``.
         """
         sigma = float(warps.audio(torch.tensor(self.steps[-1], device=warps.audio.sigma_knots.device)))
-        if self.renoise and sigma > MAX_LAST_AUDIO_SIGMA:
+        if sigma > MAX_LAST_AUDIO_SIGMA:
             raise ValueError(
                 f"the last step u={self.steps[-1]:g} has audio noise level {sigma:.2f} > {MAX_LAST_AUDIO_SIGMA}: "
                 "tokens read there are incoherent; end the list of steps at a smaller u"
@@ -140,12 +148,20 @@ def denoise(
         estimate = predict(noisy, levels)
         if index + 1 < len(steps):
             after = levels_at(steps[index + 1])
-            state = (
-                mix(estimate.clean, noise(index + 1), after)
-                if sampler.renoise
-                else euler(noisy, estimate.clean, levels_at(u), after)
-            )
+            kept = partial(euler, noisy, estimate.clean, levels_at(u))
+            if sampler.renoise == 0:
+                state = kept(after)
+            elif sampler.renoise == 1:
+                state = mix(estimate.clean, noise(index + 1), after)
+            else:
+                blended = kept(levels_at(1.0)).combine(noise(index + 1), partial(blend, share=sampler.renoise))
+                state = mix(estimate.clean, blended, after)
     return Denoised(estimate=estimate, noisy=noisy, levels=levels)
+
+
+def blend(kept: Tensor, fresh: Tensor, share: float) -> Tensor:
+    """Noise of unit variance, of which ``fresh`` has the deviation ``share``."""
+    return (1 - share**2) ** 0.5 * kept + share * fresh
 
 
 def euler(noisy: AVState, clean: AVState, now: NoiseLevels, after: NoiseLevels) -> AVState:

@@ -13,7 +13,7 @@ from hashlib import sha256
 import torch
 from torch import Tensor
 
-from avatar_lab.checkpoint import Checkpoint
+from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Checkpoint
 from avatar_lab.context import Context, block_inputs, live_context
 from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.level import Level
@@ -46,13 +46,17 @@ class Generated(TensorRecord):
         ]
 
 
+ODE_STAGES = (BIDIRECTIONAL_STAGE, "autoregressive", "see_teacher")
+"""What they make follows the ODE, in as many steps as one likes; all later stages train steps of their own."""
+
+
 def in_steps(checkpoint: Checkpoint, num_steps: int) -> Checkpoint:
     """The same weights, sampled in ``num_steps`` steps of the ODE: what a few-step student of equal steps must beat.
 
     Raises:
         ValueError: the checkpoint is such a student, whose steps were trained; or there is no step.
     """
-    if checkpoint.card.sampler.renoise:
+    if checkpoint.card.stage not in ODE_STAGES:
         raise ValueError(
             f"a few-step student (stage {checkpoint.card.stage}) has steps of its own: give num_steps of a teacher or "
             "an autoregressive model only"

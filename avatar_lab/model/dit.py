@@ -24,8 +24,8 @@ from avatar_lab.layout import Layout, Stream
 from avatar_lab.level import Level
 from avatar_lab.model.cache import Cache, UserWindow
 from avatar_lab.model.embedding import NoiseEmbedding, Patches
-from avatar_lab.model.layer import Layer, LayerMemory
-from avatar_lab.model.memory import Memory, project
+from avatar_lab.model.layer import Branch, KeyValues, Layer, LayerMemory
+from avatar_lab.model.memory import Memory, Source, Sources
 from avatar_lab.model.rotary import block_rotations, rotate
 from avatar_lab.model.visibility import Role, avatar_mask
 from avatar_lab.tensors import Anchor, AVState, NoiseLevels, Prediction
@@ -38,6 +38,28 @@ class BlockMemory:
     layers: list[LayerMemory]
     past: list[tuple[Tensor, Tensor] | None]
     plan: AudioPlan
+
+
+def project(layer: Layer, sources: Sources, anchor: tuple[Tensor, Tensor, Tensor] | None = None) -> LayerMemory:
+    """Keys and values of all sources in one layer; ``anchor`` (keys, values, visibility) was projected before."""
+    source = sources.conditions
+    k, v = layer.conditions.project(source.features_BMD)
+    visible = source.visible_BNM
+    if anchor is not None:
+        k, v = torch.cat([anchor[0], k], dim=2), torch.cat([anchor[1], v], dim=2)
+        visible = torch.cat([anchor[2][:, None].expand(-1, visible.shape[1], -1), visible], dim=2)
+
+    def branch(part: Branch | None, source: Source | None) -> KeyValues | None:
+        if part is None or source is None:
+            return None
+        projected = part.attention.project(source.features_BMD, source.rotation_MP2)
+        return part.attention.with_sink(*projected, source.visible_BNM)
+
+    return LayerMemory(
+        conditions=layer.conditions.with_sink(k, v, visible),
+        listen=branch(layer.listen, sources.listen),
+        see=branch(layer.see, sources.see),
+    )
 
 
 class JointDiT(nn.Module):
@@ -128,20 +150,6 @@ class JointDiT(nn.Module):
 
         ``level`` below the network's own leaves the higher branches out.
         """
-        x, embedded = self.hidden(noisy, levels, context, role=role, history=history, level=level)
-        return self._heads(x, embedded, noisy, levels)
-
-    def hidden(
-        self,
-        noisy: AVState,
-        levels: NoiseLevels,
-        context: Context,
-        *,
-        role: Role,
-        history: AVState | None,
-        level: Level | None,
-    ) -> tuple[Tensor, Tensor]:
-        """What the last layer says of every noisy token, and the embedding of its noise level."""
         level = self.level if level is None else level
         num_blocks = context.num_blocks
         x, sigma = self._tokens(noisy, context.plan), self._per_token(levels)
@@ -169,7 +177,7 @@ class JointDiT(nn.Module):
         memory = project(last, sources.of_last(size))
         mask = mask_of(all_ask=False)
         x, _ = self._through(last, x, modulation, rotation, memory, mask=mask, num_speaking=size)
-        return x, embedded[:, -size:]
+        return self._heads(x, embedded[:, -size:], noisy, levels)
 
     # One block against a cache ----------------------------------------------------------------------------------------
     @torch.no_grad()

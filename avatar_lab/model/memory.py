@@ -16,7 +16,6 @@ from avatar_lab.layout import Layout, Stream
 from avatar_lab.level import Level
 from avatar_lab.model.cache import Cache
 from avatar_lab.model.embedding import Conditions, Patches, UserFeatures
-from avatar_lab.model.layer import Branch, KeyValues, Layer, LayerMemory
 from avatar_lab.model.rotary import stream_rotations
 from avatar_lab.model.visibility import user_mask
 
@@ -145,25 +144,3 @@ class Memory(nn.Module):
             visible_BNM=(present_BT[:, -span:] & on_B1)[:, None].expand(-1, num_tokens, -1),
             rotation_MP2=stream_rotations(self.layout, stream, index, self.head_width),
         )
-
-
-def project(layer: Layer, sources: Sources, anchor: tuple[Tensor, Tensor, Tensor] | None = None) -> LayerMemory:
-    """Keys and values of all sources in one layer; ``anchor`` (keys, values, visibility) was projected before."""
-    source = sources.conditions
-    k, v = layer.conditions.project(source.features_BMD)
-    visible = source.visible_BNM
-    if anchor is not None:
-        k, v = torch.cat([anchor[0], k], dim=2), torch.cat([anchor[1], v], dim=2)
-        visible = torch.cat([anchor[2][:, None].expand(-1, visible.shape[1], -1), visible], dim=2)
-
-    def branch(part: Branch | None, source: Source | None) -> KeyValues | None:
-        if part is None or source is None:
-            return None
-        projected = part.attention.project(source.features_BMD, source.rotation_MP2)
-        return part.attention.with_sink(*projected, source.visible_BNM)
-
-    return LayerMemory(
-        conditions=layer.conditions.with_sink(k, v, visible),
-        listen=branch(layer.listen, sources.listen),
-        see=branch(layer.see, sources.see),
-    )

@@ -13,7 +13,7 @@ which is the gradient of the loop and takes the memory of one block. Both say wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -57,10 +57,6 @@ def dmd_loss(clean: Tensor, gradient: Tensor, generated: Tensor, *, tokens: slic
     target = (clean - gradient[:, tokens]).detach()
     share_B = part.sum(1) / generated.sum(1).clamp(min=1) if part.shape != generated.shape else 1.0
     return 0.5 * share_B * masked_mean((clean - target).square(), part)
-
-
-AlsoPull = Callable[[Tensor, Tensor], Tensor]
-"""Clean video latents and the pull of the scores on them -> what else pulls on them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +125,6 @@ class SelfForcing:
             history=history,
             soft=join([e.clean for e in estimate]),
             probabilities_BAKV=torch.cat([e.logits_BAKV.softmax(-1) for e in estimate], dim=1),
-            recorded=window.clean,
             noisy=join([block.denoised.noisy for block in blocks]),
             levels=NoiseLevels(
                 audio_BA=torch.cat([block.denoised.levels.audio_BA for block in blocks], dim=1),
@@ -167,34 +162,20 @@ class SelfForcing:
         return Losses(terms=terms, weights=self.weights, logs=made.alive)
 
     def student_loss(
-        self,
-        student: AvatarModel,
-        teacher: AvatarModel,
-        critic: AvatarModel,
-        made: Rollouts,
-        rng: torch.Generator,
-        *,
-        also: AlsoPull | None = None,
+        self, student: AvatarModel, teacher: AvatarModel, critic: AvatarModel, made: Rollouts, rng: torch.Generator
     ) -> Losses:
         """Run the rollout's last steps again under gradients and pull what comes out along the score difference."""
         clean = student.estimate_window(
             made.noisy, made.levels, made.context, role=Role.CAUSAL, history=made.history
         ).clean
-        pull = self._pull(student, teacher, critic, made, clean.apply(Tensor.detach), rng, also)
+        pull = self._pull(student, teacher, critic, made, clean.apply(Tensor.detach), rng)
         return self._pulled(clean, pull, made, logs=pull.logs)
 
     def student_losses(
-        self,
-        student: AvatarModel,
-        teacher: AvatarModel,
-        critic: AvatarModel,
-        made: Rollouts,
-        rng: torch.Generator,
-        *,
-        also: AlsoPull | None = None,
+        self, student: AvatarModel, teacher: AvatarModel, critic: AvatarModel, made: Rollouts, rng: torch.Generator
     ) -> Iterator[Losses]:
         """The same block by block on a constant cache, in the memory of one block; they add up."""
-        pull, layout = self._pull(student, teacher, critic, made, made.soft, rng, also), student.layout
+        pull, layout = self._pull(student, teacher, critic, made, made.soft, rng), student.layout
         first = made.whole.num_blocks - made.context.num_blocks
         for number, again in enumerate(replay(student, made.whole, made.blocks, first=first)):
             audio, video = (
@@ -211,7 +192,6 @@ class SelfForcing:
         made: Rollouts,
         clean: AVState,
         rng: torch.Generator,
-        also: AlsoPull | None,
     ) -> Pull:
         """Where the scores want ``clean`` to go."""
         ask = partial(self._score, made=made, noised=self._noise(student, made, clean, rng))
@@ -219,10 +199,10 @@ class SelfForcing:
         real = ask(teacher, guidance=self.guidance, own_audio=self.guidance_own_audio)
         audio = dmd_gradient(fake.audio_BAD, real.audio_BAD, clean.audio_BAD, made.audio_generated_BA)
         video = dmd_gradient(fake.video_BFHWC, real.video_BFHWC, clean.video_BFHWC, made.video_generated_BF)
-        logs = {"dmd/gradient_audio": audio.abs().mean(), "dmd/gradient_video": video.abs().mean()}
-        if also is not None:
-            video = video + also(clean.video_BFHWC, video)
-        return Pull(gradient=AVState(audio_BAD=audio, video_BFHWC=video), logs=logs)
+        return Pull(
+            gradient=AVState(audio_BAD=audio, video_BFHWC=video),
+            logs={"dmd/gradient_audio": audio.abs().mean(), "dmd/gradient_video": video.abs().mean()},
+        )
 
     def _pulled(
         self,

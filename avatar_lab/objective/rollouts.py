@@ -26,8 +26,6 @@ class Rollouts(TensorRecord):
     soft: AVState
     """The student's estimates before snapping."""
     probabilities_BAKV: Tensor
-    recorded: AVState
-    """The recording of the same windows under the same conditions."""
     noisy: AVState
     levels: NoiseLevels
     audio_generated_BA: Tensor
@@ -59,7 +57,6 @@ class Rollouts(TensorRecord):
             context=slice_context(self.context, layout, total - num_blocks, total),
             history=cut(self.history),
             soft=cut(self.soft),
-            recorded=cut(self.recorded),
             probabilities_BAKV=self.probabilities_BAKV[:, audio],
             noisy=cut(self.noisy),
             levels=NoiseLevels(audio_BA=self.levels.audio_BA[:, audio], video_BF=self.levels.video_BF[:, video]),

@@ -72,7 +72,7 @@ class CausalTrajectory:
         self.silence_K, self.rates, self.sampler = silence_K, rates, sampler
         edges = [*sampler.steps, 0.0]
         fine = [a + (b - a) * i / substeps for a, b in pairwise(edges) for i in range(substeps)]
-        self.solver = Sampler(steps=tuple(fine), renoise=False, snap=sampler.snap)
+        self.solver = Sampler(steps=tuple(fine), renoise=0.0, snap=sampler.snap)
         self.starts = [i * substeps for i in range(len(sampler.steps))]
         self.weights = {"audio": audio_weight, "video": video_weight}
 

@@ -24,7 +24,7 @@ class InitialiseByConsistency:
 
     steps       the student's, in u; the last one is lowered if its audio noise would be too high to read tokens from
     snap        whether it remembers its own audio as tokens, here and ever after
-    renoise     whether fresh noise comes between its steps; without, it keeps its noise, as the ODE does
+    renoise     how much of the noise after each of its steps is fresh (``Sampler``)
     intervals   of the teacher's ODE between noise and data
     slow_decay  of the copy, per step
 
@@ -46,7 +46,7 @@ class InitialiseByConsistency:
         steps: list[float],
         rates: ConditionRates,
         snap: bool = True,
-        renoise: bool = True,
+        renoise: float = 1.0,
         intervals: int = 10,
         slow_decay: float = 0.9,
         audio_weight: float = 0.2,

@@ -23,7 +23,7 @@ class Initialise:
 
     steps     the student's, in u; the last one is lowered if its audio noise would be too high to read tokens from
     snap      whether it remembers its own audio as tokens, here and ever after
-    renoise   whether fresh noise comes between its steps; without, it keeps its noise, as the ODE does
+    renoise   how much of the noise after each of its steps is fresh (``Sampler``)
     substeps  solver steps of the teacher between two of them
     """
 
@@ -43,7 +43,7 @@ class Initialise:
         substeps: int,
         rates: ConditionRates,
         snap: bool = True,
-        renoise: bool = True,
+        renoise: float = 1.0,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
     ) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from functools import partial
-from typing import cast
 
 import torch
 from torch import nn
@@ -19,7 +17,6 @@ from avatar_lab.codec.protocol import AudioCodec, VideoCodec
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.model.visibility import Role
-from avatar_lab.objective.adversarial import Adversarial, Discriminator
 from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.dmd import SelfForcing as SelfForcingLosses
 from avatar_lab.stage.protocol import Turn
@@ -37,15 +34,13 @@ class SelfForcing:
              bidirectional teacher
     replay   how gradients reach the student: ``window``, all blocks in one masked forward, or ``blocks``, one after the
              other in the memory of one
-    discriminator  start of one that compares with the recordings: the bidirectional teacher; ``None``: there is none
-    adversarial_weight  size of its pull on video, relative to that of the scores
 
     Raises:
         ValueError: ``replay`` is neither.
     """
 
     name = "self_forcing"
-    trained: tuple[str, ...] = ("student", "critic")
+    trained = ("student", "critic")
     followers = ()
     starts_from = "initialise"
     averaged = ("student",)
@@ -67,8 +62,6 @@ class SelfForcing:
         guidance_own_audio: float = 1.0,
         scored_blocks: int | None = None,
         replay: str = "window",
-        discriminator: str | None = None,
-        adversarial_weight: float = 1.0,
     ) -> None:
         if replay not in REPLAYS:
             raise ValueError(f"stage.replay={replay} is not one of {', '.join(REPLAYS)}")
@@ -89,25 +82,15 @@ class SelfForcing:
             scored_blocks=scored_blocks,
             role=Role.BIDIRECTIONAL if real.card.stage == BIDIRECTIONAL_STAGE else Role.CAUSAL,
         )
-        self.adversarial = Adversarial(weight=adversarial_weight)
-        if discriminator is not None:
-            judge = started_from(discriminator, stage=BIDIRECTIONAL_STAGE, level=Level.LISTEN, setting=setting)
-            self.roles["discriminator"] = Discriminator(judge.model)
-            self.trained = (*self.trained, "discriminator")
 
     def turns(self, batch: DyadBatch, step: int, rng: torch.Generator) -> Iterator[Turn]:
         """Critic, then student where due, both on one rollout."""
         student, critic = network(self.roles, "student"), network(self.roles, "critic")
         made = self.objective.generate(student, batch, rng, step=step)
         yield "critic", self.objective.critic_loss(critic, made, rng)
-        also = None
-        if "discriminator" in self.roles:
-            discriminator = cast(Discriminator, self.roles["discriminator"])
-            yield "discriminator", self.adversarial.discriminator_loss(discriminator, made, rng)
-            also = partial(self.adversarial.pull, discriminator, made, rng)
         if step >= self.critic_warmup and step % self.student_every == 0:
             losses = self.objective.student_losses if self.replay == "blocks" else self.objective.student_loss
-            yield "student", losses(student, network(self.roles, "teacher"), critic, made, rng, also=also)
+            yield "student", losses(student, network(self.roles, "teacher"), critic, made, rng)
 
     def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:
         """Level 2, and level 1 inside it."""

@@ -132,7 +132,7 @@ def started_from(
 
 
 def few_step_start(
-    init: str, *, steps: Sequence[float], snap: bool = True, renoise: bool = True, stage: str, setting: Setting
+    init: str, *, steps: Sequence[float], snap: bool = True, renoise: float = 1.0, stage: str, setting: Setting
 ) -> Checkpoint:
     """The autoregressive model at level 2 as a student of ``stage`` starts from it, sampled by ``steps`` in u.
 

@@ -105,7 +105,7 @@ def test_a_checkpoint_is_compared_in_another_number_of_steps(tmp_path: Path) -> 
     assert (many.num_steps, own.num_steps) == (32, None)
     assert "32 steps" in many.about
     found = in_steps(load_checkpoint(path), 3).card.sampler
-    assert (len(found.steps), found.renoise) == (3, False)
+    assert (len(found.steps), found.renoise) == (3, 0.0)
     student.save(path)
     with pytest.raises(ValueError, match="steps of its own"):
         cast(asked, {})

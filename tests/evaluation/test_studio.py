@@ -45,7 +45,7 @@ SILENCE_K = torch.zeros(CODEBOOKS, dtype=torch.long)
 def checkpoint(level: Level = Level.SEE) -> Checkpoint:
     card = Card(
         stage="see",
-        sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+        sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
         audio_codec="audio",
         video_codec="video",
         window_blocks=4,

@@ -71,7 +71,7 @@ def tiny_checkpoint(level: Level, change: Callable[[Checkpoint], None] | None = 
     """Levels of one seed are nested; ``change`` breaks it."""
     card = Card(
         stage="see",
-        sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+        sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
         audio_codec="fake-audio",
         video_codec="fake-video",
         window_blocks=4,

@@ -15,7 +15,7 @@ from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.consistency import CausalConsistency, trajectory_points
 from tests.factory import SILENCE_K, random_batch, tiny_model
 
-ONE_STEP = Sampler(steps=(1.0,), renoise=True)
+ONE_STEP = Sampler(steps=(1.0,), renoise=1.0)
 
 
 def objective(intervals: int, sampler: Sampler = ONE_STEP) -> CausalConsistency:

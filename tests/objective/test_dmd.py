@@ -70,7 +70,7 @@ def test_gradient_is_normalised_per_sample_over_generated_tokens_only() -> None:
 def test_replay_under_gradients_is_what_the_rollout_produced(level: Level) -> None:
     student, batch = tiny_model(level), random_batch()
     losses = SelfForcing(
-        silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.6, 0.3), renoise=True)
+        silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.6, 0.3), renoise=1.0)
     )
     for seed in range(3):
         made = losses.generate(student, batch, torch.Generator().manual_seed(seed), step=seed)
@@ -82,7 +82,7 @@ def test_replay_under_gradients_is_what_the_rollout_produced(level: Level) -> No
 @pytest.mark.parametrize("role", Role)
 def test_a_critic_equal_to_the_real_score_gives_no_gradient(role: Role) -> None:
     student, other, batch = tiny_model(Level.LISTEN), tiny_model(Level.LISTEN, seed=1), random_batch()
-    sampler = Sampler(steps=(1.0, 0.3), renoise=True)
+    sampler = Sampler(steps=(1.0, 0.3), renoise=1.0)
     losses = SelfForcing(silence_K=SILENCE_K, rates=ConditionRates(), sampler=sampler, role=role)
     rng = torch.Generator().manual_seed(0)
     made = losses.generate(student, batch, rng, step=0)
@@ -96,7 +96,7 @@ def test_only_a_bidirectional_score_knows_what_comes_after() -> None:
     changed = {}
     for role in Role:
         losses = SelfForcing(
-            silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.3), renoise=True), role=role
+            silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.3), renoise=1.0), role=role
         )
         made = losses.generate(student, batch, torch.Generator().manual_seed(0), step=0)
         noised = losses._noise(score, made, made.soft, torch.Generator().manual_seed(0))
@@ -112,7 +112,7 @@ def test_only_a_bidirectional_score_knows_what_comes_after() -> None:
 
 def test_the_end_of_a_long_rollout_is_a_window_of_its_own() -> None:
     student, batch = tiny_model(Level.SEE), random_batch(num_blocks=6)
-    sampler = Sampler(steps=(1.0, 0.3), renoise=True)
+    sampler = Sampler(steps=(1.0, 0.3), renoise=1.0)
     whole, end, same = (
         SelfForcing(silence_K=SILENCE_K, rates=ConditionRates(), sampler=sampler, scored_blocks=scored).generate(
             student, batch, torch.Generator().manual_seed(1), step=1
@@ -135,7 +135,7 @@ def test_losses_in_parts_add_up_to_those_of_the_window(scored_blocks: int | None
     losses = SelfForcing(
         silence_K=SILENCE_K,
         rates=ConditionRates(),
-        sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+        sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
         scored_blocks=scored_blocks,
     )
     made = losses.generate(student, random_batch(num_blocks=6), torch.Generator().manual_seed(0), step=0)
@@ -153,7 +153,7 @@ def test_guidance_towards_the_own_audio_moves_windows_that_hear_by_what_the_scri
     losses = SelfForcing(
         silence_K=SILENCE_K,
         rates=ConditionRates(free=0.0, no_user_audio=0.0),
-        sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+        sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
     )
     made = losses.generate(student, batch, torch.Generator().manual_seed(0), step=0)
     noised = losses._noise(score, made, made.soft, torch.Generator().manual_seed(0))

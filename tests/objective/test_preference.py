@@ -19,7 +19,7 @@ HEARING = ConditionRates(no_user_audio=0.0, no_camera=1.0, toggle=0.0)
 
 
 def objective() -> Preference:
-    sampler = Sampler(steps=(1.0, 0.3), renoise=True)
+    sampler = Sampler(steps=(1.0, 0.3), renoise=1.0)
     return Preference(silence_K=SILENCE_K, rates=HEARING, sampler=sampler, beta_audio=1.0, beta_video=1.0)
 
 

@@ -17,7 +17,7 @@ from avatar_lab.rollout.rollout import observed_audio
 from avatar_lab.tensors import AVState, NoiseLevels
 from tests.factory import LAYOUT, SILENCE_K, random_batch, tiny_model
 
-STUDENT = Sampler(steps=(1.0, 0.6, 0.2), renoise=True)
+STUDENT = Sampler(steps=(1.0, 0.6, 0.2), renoise=1.0)
 SUBSTEPS = 2
 NUM_BLOCKS = 4
 

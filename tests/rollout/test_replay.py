@@ -29,7 +29,7 @@ def rolled_out(
         model,
         block_inputs(context, model.layout),
         context.anchor,
-        sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+        sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
         seed=0,
         conversation_B=batch.sample_B,
     )

@@ -18,7 +18,7 @@ from avatar_lab.rollout.rollout import BlockOutput, rollout
 from avatar_lab.tensors import AVState, NoiseLevels
 from tests.factory import LAYOUT, LAYOUT_30FPS, context_of, random_batch, tiny_model
 
-SAMPLER = Sampler(steps=(1.0, 0.3), renoise=True)
+SAMPLER = Sampler(steps=(1.0, 0.3), renoise=1.0)
 
 
 def run(

@@ -78,7 +78,7 @@ class CountingVideo:
 def session(level: Level = Level.SEE) -> Session:
     card = Card(
         stage="self_forcing",
-        sampler=Sampler(steps=(1.0, 0.3), renoise=True),
+        sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
         audio_codec="audio",
         video_codec="video",
         window_blocks=6,

@@ -71,7 +71,7 @@ def artefact(folder: Path, stage: str, level: Level) -> str:
     if not path.exists():
         torch.manual_seed(len(stage))
         made: Checkpoint = fresh(size=SIZE, level=level, window_blocks=NUM_BLOCKS, setting=Setting(**fake_codecs()))
-        sampler = Sampler(steps=tuple(FEW_STEPS), renoise=True)
+        sampler = Sampler(steps=tuple(FEW_STEPS), renoise=1.0)
         Checkpoint(model=made.model, card=replace(made.card, stage=stage, sampler=sampler)).save(path)
     return str(path)
 
@@ -121,15 +121,6 @@ STAGES: dict[str, Callable[[Path], Any]] = {
         SelfForcing,
         init=artefact(folder, "initialise", Level.LISTEN),
         teacher=artefact(folder, "autoregressive", Level.LISTEN),
-        student_every=2,
-        critic_warmup=2,
-        rates=RATES,
-    ),
-    "self_forcing_adversarial": lambda folder: seeded(
-        SelfForcing,
-        init=artefact(folder, "initialise", Level.LISTEN),
-        teacher=artefact(folder, "autoregressive", Level.LISTEN),
-        discriminator=artefact(folder, "teacher", Level.SEE),
         student_every=2,
         critic_warmup=2,
         rates=RATES,
