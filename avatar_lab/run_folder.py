@@ -81,22 +81,23 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
         )
     check_progress(starts, step=step, limit=config.cluster["starts_without_progress"])
     write_atomically(path, yaml.safe_dump(now, sort_keys=False))
-    with (out / "starts.jsonl").open("a") as file:
-        file.write(json.dumps(start) + "\n")
+    # as a whole: a line after one that was cut short would be damaged too
+    write_atomically(out / "starts.jsonl", "".join(json.dumps(each) + "\n" for each in [*starts, start]))
 
 
 def read_starts(run: Path) -> list[dict[str, Any]]:
-    """Every start of a run: time, command, commit, libraries, data, job; none before the first.
+    """Every start of a run: time, command, commit, libraries, data, job; none before the first. A last line cut short
+    by a crash is left out and reported.
 
     Raises:
-        ValueError: a line is damaged.
+        ValueError: another line is damaged.
     """
     path = run / "starts.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
     try:
-        return [json.loads(line) for line in lines]
-    except json.JSONDecodeError as error:
+        starts: list[Any] = read_rows(path) if path.exists() else []
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}): remove the broken line, or move the run away") from error
+    return starts
 
 
 def set_aside(out: Path) -> None:

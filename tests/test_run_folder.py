@@ -16,7 +16,7 @@ from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.export import export
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
-from avatar_lab.run_folder import claim, finish, provenance, signed
+from avatar_lab.run_folder import claim, finish, provenance, read_starts, signed
 from avatar_lab.stage.start import Setting, fresh
 from data_prep.prepare import prepare
 from data_prep.sources.paired_files import PairedFiles
@@ -132,3 +132,17 @@ def test_row_36_other_code_and_libraries_are_said(tmp_path: Path, caplog: pytest
     now = provenance()
     assert f"code changed since the last start: commit: older -> {now['commit']}" in caplog.text
     assert f"libraries.torch: 1.0 -> {now['libraries']['torch']}" in caplog.text
+
+
+def test_a_start_cut_short_does_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
+    config = load(["experiment=codec_audio", f"out={tmp_path}"])
+    claim(tmp_path, config)
+    path = tmp_path / "starts.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + whole[:40])
+    claim(tmp_path, config)
+    assert path.read_text().startswith(whole)
+    assert len(read_starts(tmp_path)) == len(path.read_text().splitlines()) == 2
+    path.write_text(whole[:40] + "\n" + whole)
+    with pytest.raises(ValueError, match=r"starts.jsonl is damaged .*line 1.* or move the run away"):
+        claim(tmp_path, config)

@@ -66,7 +66,7 @@ def test_no_runs_and_damaged_ones_are_said(root: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no run folders below .*empty: give the folder .* avatar-lab train"):
         runs_df(tmp_path / "empty")
-    (root / "teacher" / "starts.jsonl").write_text('{"time": ')
+    (root / "teacher" / "starts.jsonl").write_text('{"time": \n{}\n')
     with pytest.raises(ValueError, match=r"starts.jsonl is damaged .* move the run away"):
         runs_df(root)
     (root / "teacher" / "starts.jsonl").write_text("")

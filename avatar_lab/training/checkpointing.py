@@ -3,23 +3,28 @@
 ``checkpoints/step_N/`` holds ``state.pt`` and ``manifest.json`` (size and sha256). A folder is written under a
 temporary name, flushed, and renamed; ``latest`` is replaced the same way afterwards. A crash at any point leaves the
 previous one in place; so does a full disk, on which all but the newest make room before a save is given up. What a
-killed save has left goes with the next one: a run folder belongs to one process at a time.
+killed save has left goes with the next one: a run folder belongs to one process at a time. A run that goes on from
+behind a damaged checkpoint renames that one to ``damaged_step_N_TIME``, where it counts for nothing.
 """
 
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+
+from avatar_lab.training import distributed
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +39,9 @@ class CheckpointStore:
     """The ``keep`` newest checkpoints of one run."""
 
     format = FORMAT
+
+    device = torch.device("cpu")
+    """Where ranks vote."""
 
     def __init__(self, folder: Path, *, keep: int) -> None:
         if keep < 1:
@@ -80,7 +88,7 @@ class CheckpointStore:
             "format": self.format,
             "step": step,
             "stage": state["stage"],
-            "files": {name: {"bytes": size, "sha256": digest} for name, (size, digest) in files.items()},
+            "files": files,
         }
         write_atomically(temporary / "manifest.json", json.dumps(manifest, indent=1))
         final = self.folder / f"step_{step:08d}"
@@ -126,11 +134,12 @@ class CheckpointStore:
     def latest_step(self) -> int:
         """Step of the newest complete checkpoint, 0 where there is none."""
         folders = self.complete()
-        return int(folders[-1].name.removeprefix("step_")) if folders else 0
+        return _step_of(folders[-1]) if folders else 0
 
     def newest_format(self) -> str | None:
-        """What the newest checkpoint says of itself."""
-        return next((_manifest(path).get("format") for path in reversed(self.complete())), None)
+        """What the newest checkpoint says of itself that says anything; a damaged one may not."""
+        formats = (_manifest(path).get("format") for path in reversed(self.complete()))
+        return next((each for each in formats if each is not None), None)
 
     def load_latest(self) -> dict[str, Any] | None:
         """State of the newest intact checkpoint, or None where there is none.
@@ -141,8 +150,51 @@ class CheckpointStore:
         folder = self.newest_intact()
         return None if folder is None else self.read(folder)
 
+    def resume_from(self) -> Path | None:
+        """Folder of the newest intact checkpoint, as the first rank finds it, or None where there is none. Newer ones,
+        which are damaged, are put aside: they would count as newest while the run saves earlier steps. Every rank must
+        call.
+
+        Raises:
+            ValueError: as :meth:`load_latest`, or a rank does not see that folder.
+            OSError: the first rank cannot read or rename one.
+        """
+        step = torch.tensor(-1, device=self.device)
+        failure: Exception | None = None
+        if distributed.rank() == 0:
+            try:
+                found = self.newest_intact()
+                if found is not None:
+                    self._put_newer_aside(found)
+                    step.fill_(_step_of(found))
+            except (OSError, ValueError) as error:  # the others must not wait for this rank
+                failure = error
+        if distributed.any_rank(failure is not None, self.device):
+            raise failure or ValueError("rank 0 refused the checkpoints of this run; its own message says why")
+        distributed.copy_from_first([step])
+        if int(step) < 0:
+            return None
+        folder = self.folder / f"step_{int(step):08d}"
+        unseen = not (folder / "manifest.json").exists()
+        if distributed.any_rank(unseen, self.device):
+            raise ValueError(
+                f"rank 0 resumes from {folder}, which {'this rank' if unseen else 'another rank'} does not see: out= "
+                "must be on a file system that all ranks share"
+            )
+        return folder
+
+    def _put_newer_aside(self, intact: Path) -> None:
+        """Rename the checkpoints after the newest intact one."""
+        newer = [path for path in self.complete() if path > intact]
+        for path in newer:
+            aside = path.with_name(f"damaged_{path.name}_{datetime.now(UTC):%Y%m%dT%H%M%S}")
+            path.rename(aside)
+            log.warning("%s is damaged and now called %s: look at the disk, then delete it", path, aside.name)
+        if newer:
+            write_atomically(self.folder / "latest", intact.name)
+
     def newest_intact(self) -> Path | None:
-        """Folder of the newest checkpoint whose files are what its manifest says.
+        """Folder of the newest checkpoint whose files are what its manifest says. Nothing is renamed.
 
         Raises:
             ValueError: as :meth:`load_latest`.
@@ -158,7 +210,7 @@ class CheckpointStore:
                     )
                 log.info("resuming from %s", folder)
                 return folder
-            log.warning("%s is damaged (size or sha256 differ from its manifest); trying the one before", folder)
+            log.warning("%s is damaged (its files are not what its manifest says); trying the one before", folder)
         if folders:
             raise ValueError(
                 f"all {len(folders)} checkpoints under {self.folder} are damaged; move that folder away to start anew"
@@ -166,18 +218,21 @@ class CheckpointStore:
         return None
 
     def read(self, folder: Path) -> dict[str, Any]:
-        """``state.pt`` of an intact checkpoint.
+        """``state.pt`` of an intact checkpoint. Tensors lie in the file until they are copied, so that the ranks of a
+        machine share one copy.
 
         Raises:
             ValueError: it holds more than tensors and plain values.
         """
         try:
-            return torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+            state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True, map_location="cpu", mmap=True)
         except UnpicklingError as error:
             raise ValueError(
                 f"{folder / 'state.pt'} holds more than tensors and plain values and is refused "
                 f"(weights_only; nothing of it was run): {str(error).splitlines()[-1]}"
             ) from error
+        gc.collect()  # closures of torch.load hold the file in cycles, and its room on the disk after it was pruned
+        return state
 
 
 def _no_room(error: Exception) -> bool:
@@ -207,26 +262,33 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _flushed(path: Path) -> tuple[int, str]:
-    """Size and sha256 of a file that is on disk when this returns."""
+def _flushed(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file that is on disk when this returns."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
     return _measure(path)
 
 
-def _measure(path: Path) -> tuple[int, str]:
+def _measure(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step_"))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-    return manifest
+    """Empty where it is damaged."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except ValueError:  # not JSON, or not even text
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
 
 
 def _intact(folder: Path) -> bool:
-    files = _manifest(folder)["files"]
-    return all(
-        (folder / name).exists() and _measure(folder / name) == (entry["bytes"], entry["sha256"])
-        for name, entry in files.items()
-    )
+    files = _manifest(folder).get("files")
+    if not isinstance(files, dict) or not files:
+        return False
+    return all((folder / name).is_file() and _measure(folder / name) == entry for name, entry in files.items())

@@ -25,7 +25,7 @@ from avatar_lab.training.guard import FrozenGuard
 from avatar_lab.training.metrics import RunningMeans
 from avatar_lab.training.microbatches import split_batch
 from avatar_lab.training.muon import Muon
-from avatar_lab.training.optimizer import AdamW
+from avatar_lab.training.optimizer import AdamW, restore_moments
 from avatar_lab.training.randomness import (
     generator_states,
     restore_generator_states,
@@ -219,10 +219,11 @@ class StageModule(LightningModule):
         }
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`training_state` returned.
+        """Restore what :meth:`training_state` returned, by copies: it may lie in a file that goes. Learning rates,
+        weight decays and the like are those of ``settings``.
 
         Raises:
-            ValueError: as :meth:`check_same_run`.
+            ValueError: as :meth:`check_same_run` and ``restore_moments``.
         """
         self.check_same_run(state)
         for role, weights in state["roles"].items():
@@ -230,7 +231,7 @@ class StageModule(LightningModule):
         for role, average in self.averages.items():
             average.load_state_dict(state["averages"][role])
         for role, optimizer in self.role_optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][role])
+            restore_moments(optimizer, state["optimizers"][role])
         self.load_plain_state(state)
 
     def check_same_run(self, state: dict[str, Any]) -> None:

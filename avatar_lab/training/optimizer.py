@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,8 @@ class AdamW:
 
     def build(self, network: nn.Module) -> torch.optim.AdamW:
         """Optimiser over the parameters of ``network`` that require gradients."""
-        groups: dict[tuple[float, float, bool], list[Tensor]] = {}
+        # by kind, not by the value of the decay: a run that goes on with another one must have the same groups
+        groups: dict[tuple[float, bool, bool], list[Tensor]] = {}
         unused = set(self.lr_factors)
         for name, parameter in network.named_parameters():
             if not parameter.requires_grad:
@@ -79,16 +80,20 @@ class AdamW:
             pattern = next((p for p in self.lr_factors if fnmatchcase(name, p)), None)
             unused.discard(pattern or "")
             factor = 1.0 if pattern is None else self.lr_factors[pattern]
-            decay = self.weight_decay if parameter.ndim >= 2 else 0.0
-            groups.setdefault((factor, decay, is_sharded(parameter)), []).append(parameter)
+            groups.setdefault((factor, parameter.ndim >= 2, is_sharded(parameter)), []).append(parameter)
         if unused:
             raise ValueError(f"lr_factors {sorted(unused)} match no parameter; correct the pattern or remove it")
         if not groups:
             raise ValueError("a trained role has no parameter that requires a gradient; freeze fewer or do not list it")
         return torch.optim.AdamW(
             [
-                {"params": params, "weight_decay": decay, "lr": self.lr * factor, "base_lr": self.lr * factor}
-                for (factor, decay, _), params in groups.items()
+                {
+                    "params": params,
+                    "weight_decay": self.weight_decay if matrices else 0.0,
+                    "lr": self.lr * factor,
+                    "base_lr": self.lr * factor,
+                }
+                for (factor, matrices, _), params in groups.items()
             ],
             betas=(self.betas[0], self.betas[1]),
             eps=self.eps,
@@ -101,3 +106,25 @@ class AdamW:
         for group in optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         return optimizer.param_groups[0]["lr"]
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load what ``optimizer.state_dict`` returned, but for hyper-parameters, which stay those that ``optimizer`` was
+    built with: a run that goes on with another learning rate or weight decay gets it. Moments are copied.
+
+    Only ``lr`` is that of the latest update, as in a run that never stopped; ``set_lr`` comes before the next one.
+
+    Raises:
+        ValueError: the parameters were grouped in another way, as by other ``lr_factors``.
+    """
+    settings = [
+        {name: value for name, value in group.items() if name not in ("params", "lr")}
+        for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+    for moments in optimizer.state.values():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.device.type == "cpu":  # torch takes these over without a copy
+                moments[name] = value.clone()

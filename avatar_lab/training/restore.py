@@ -46,10 +46,11 @@ def _whole(stage: Stage, folder: Path) -> tuple[dict[str, EMA], dict[str, Any]] 
 
 def _parts(stage: Stage, folder: Path) -> tuple[dict[str, EMA], dict[str, Any]] | None:
     """Of weights that ranks had shared out, put together on one."""
-    found = ShardedStore(folder, keep=1).newest()
-    if found is None:
+    store = ShardedStore(folder, keep=1)
+    parts = store.newest_intact()
+    if parts is None:
         return None
-    state, parts = found
+    state = store.read(parts)
     _check_stage(stage, state, folder)
     averages = {role: EMA(stage.roles[role], decay=0.0) for role in state["updates"]}
     load_tensors(parts, weights_by_name(stage, averages))

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
@@ -29,9 +28,6 @@ class ShardedStore(CheckpointStore):
 
     format = SHARDED_FORMAT
 
-    device = torch.device("cpu")
-    """Where ranks vote."""
-
     def save_parts(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor], *, step: int) -> Path:
         """Write plain values of rank 0 and ``tensors`` by unique name, each rank its part of them.
 
@@ -46,22 +42,13 @@ class ShardedStore(CheckpointStore):
         return self.folder / f"step_{step:08d}"
 
     def newest(self) -> tuple[dict[str, Any], Path] | None:
-        """Plain values and folder of the newest intact checkpoint, as the first rank finds it."""
-        step = torch.tensor(-1, device=self.device)
-        failure: Exception | None = None
-        if distributed.rank() == 0:
-            try:
-                found = self.newest_intact()
-                step.fill_(-1 if found is None else int(found.name.removeprefix("step_")))
-            except ValueError as error:
-                failure = error
-        if distributed.any_rank(failure is not None, self.device):
-            raise failure or ValueError("rank 0 refused the checkpoints of this run; its own message says why")
-        distributed.copy_from_first([step])
-        if int(step) < 0:
-            return None
-        folder = self.folder / f"step_{int(step):08d}"
-        return self.read(folder), folder
+        """Plain values and folder of the checkpoint to resume from.
+
+        Raises:
+            ValueError: as :meth:`resume_from` and :meth:`read`.
+        """
+        folder = self.resume_from()
+        return None if folder is None else (self.read(folder), folder)
 
     def _together(self, act: Any, what: str, *, only_first: bool = False) -> None:
         """``act`` on all ranks, or on the first, and agree on how it went."""

@@ -41,10 +41,11 @@ class WholeState:
             log.info("saved %s", folder)
 
     def restore(self, module: StageModule) -> bool:
-        state = self.store.load_latest()
-        if state is not None:
-            module.load_training_state(state)
-        return state is not None
+        self.store.device = module.device
+        folder = self.store.resume_from()
+        if folder is not None:
+            module.load_training_state(self.store.read(folder))
+        return folder is not None
 
 
 class StateInParts:

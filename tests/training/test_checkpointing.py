@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from avatar_lab.layout import Layout
 from avatar_lab.training.checkpointing import CheckpointStore
 from avatar_lab.training.metrics_log import MetricsLog, read_rows
+from avatar_lab.training.module import StageModule
+from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.randomness import generator_states, restore_generator_states, seed_global_generators
+from avatar_lab.training.update_guard import UpdateGuard
+from tests.training.test_guard import train
+from tests.training.toy import ToyStage
 
 
 def state(step: int) -> dict[str, object]:
@@ -31,11 +39,12 @@ def test_newest_is_loaded_and_old_ones_go(tmp_path: Path) -> None:
     assert torch.equal(loaded["weights"], torch.full((100,), 3.0))
 
 
+@pytest.mark.parametrize("name", ["state.pt", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "flip", "gone"])
-def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: str, name: str) -> None:
     store = CheckpointStore(tmp_path, keep=2)
     store.save(state(1), step=1)
-    path = store.save(state(2), step=2) / "state.pt"
+    path = store.save(state(2), step=2) / name
     content = bytearray(path.read_bytes())
     if damage == "gone":
         path.unlink()
@@ -45,6 +54,69 @@ def test_a_damaged_one_is_passed_over(tmp_path: Path, damage: str) -> None:
     loaded = store.load_latest()
     assert loaded is not None
     assert loaded["train_step"] == 1
+    assert path.parent.exists(), "who only reads a run changes nothing in it"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"format"', b"\xff\xfe", b'{"files": {}}', b'{"files": {"state.pt": 3}}']
+)
+def test_a_manifest_that_says_nothing_is_damaged(tmp_path: Path, content: bytes) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    store.save(state(1), step=1)
+    (store.save(state(2), step=2) / "manifest.json").write_bytes(content)
+    found = store.newest_intact()
+    assert found is not None
+    assert found.name == "step_00000001"
+    assert store.newest_format() == store.format
+
+
+def test_resuming_behind_a_damaged_one_puts_it_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else it would stay the newest, and pruning would delete the intact ones before it."""
+    train(tmp_path, ToyStage(), steps=2)
+    train(tmp_path, ToyStage(), steps=4)
+    store = CheckpointStore(tmp_path / "checkpoints", keep=1)
+    assert store.latest_step() == 4
+    (store.folder / "step_00000004" / "state.pt").write_bytes(b"cut")
+    assert train(tmp_path, ToyStage(), steps=3, keep_checkpoints=1).steps_done == 3
+    assert [path.name for path in store.complete()] == ["step_00000003"]
+    assert (store.latest_step(), (store.folder / "latest").read_text()) == (3, "step_00000003")
+    (aside,) = store.folder.glob("damaged_step_00000004_*")
+    assert (aside / "state.pt").read_bytes() == b"cut"
+    assert f"step_00000004 is damaged and now called {aside.name}" in caplog.text
+
+
+def test_restored_state_does_not_lie_in_the_file(tmp_path: Path) -> None:
+    """Which may be pruned, or go with its server, while the run goes on."""
+    train(tmp_path, ToyStage(), steps=2)
+    adamw = AdamW(lr=1e-2)
+    module = StageModule(
+        stage=ToyStage(),
+        optimizers={"student": adamw, "critic": adamw},
+        layout=Layout(),
+        seed=0,
+        total_steps=2,
+        ema_decay=0.9,
+        guard=UpdateGuard(max_skipped_steps=1, folder=tmp_path),
+    )
+    module.configure_optimizers()
+    read = CheckpointStore(tmp_path / "checkpoints", keep=1).load_latest()
+    assert read is not None
+    in_file = {tensor.data_ptr() for tensor in tensors_of(read)}
+    assert len(in_file) > 20
+    assert "state.pt" in Path("/proc/self/maps").read_text()
+    module.load_training_state(read)
+    assert not in_file & {tensor.data_ptr() for tensor in tensors_of(module.training_state())}
+    del read
+    assert "state.pt" not in Path("/proc/self/maps").read_text(), "a file that is held keeps its room on the disk"
+
+
+def tensors_of(value: Any) -> Iterator[torch.Tensor]:
+    """All that are not empty, nested in dicts and lists."""
+    if isinstance(value, torch.Tensor) and value.numel():
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from tensors_of(each)
 
 
 def test_all_damaged_is_an_error(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +17,12 @@ from torch.utils.data import TensorDataset
 from avatar_lab.data import map_batches
 from avatar_lab.data.map_batches import MapBatches
 from avatar_lab.tensors import DyadBatch
-from avatar_lab.training import distributed
+from avatar_lab.training import checkpointing, distributed
+from avatar_lab.training.checkpointing import CheckpointStore
 from avatar_lab.training.fit import Fit, Machine
 from avatar_lab.training.microbatches import split_batch
 from avatar_lab.training.optimizer import AdamW
+from avatar_lab.training.state_files import WholeState
 from avatar_lab.training.update_guard import Oddity, UpdateGuard
 from tests.factory import LAYOUT
 from tests.training.ranks import free_port, launched_as, start
@@ -64,6 +68,37 @@ def two_ranks(rank: int, folder: str) -> None:
     assert guard.look(role="x", loss=poisoned, gradient_norm=torch.tensor(1.0)) is Oddity.NON_FINITE
     assert guard.look(role="x", loss=torch.tensor(1.0), gradient_norm=torch.tensor(1.0)) is None
     dist.destroy_process_group()
+
+
+def restore_on_two_ranks(rank: int, folder: str) -> None:
+    launched_as(rank, 0)
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    steps: list[int] = []
+    module: Any = SimpleNamespace(
+        device=torch.device("cpu"), load_training_state=lambda state: steps.append(state["train_step"])
+    )
+    shared = WholeState(Path(folder) / "checkpoints", keep=2)
+    checkpointing._intact = lambda found: rank == 0  # as where a file has not come to another machine yet
+    assert shared.restore(module)
+    assert steps == [2]
+    assert not WholeState(Path(folder) / "empty", keep=2).restore(module)
+    apart = WholeState(Path(folder) / ("checkpoints" if rank == 0 else "elsewhere"), keep=2)
+    which = "another rank" if rank == 0 else "this rank"
+    with pytest.raises(ValueError, match=f"{which} does not see: out= must be on a file system that all ranks share"):
+        apart.restore(module)
+    checkpointing._intact = lambda found: False
+    with pytest.raises(ValueError, match="are damaged" if rank == 0 else "its own message says why"):
+        shared.restore(module)
+    dist.destroy_process_group()
+
+
+@pytest.mark.ci
+def test_replicas_resume_from_what_the_first_rank_finds(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints", keep=2)
+    for step in (1, 2):
+        store.save({"stage": "toy", "train_step": step}, step=step)
+    start(restore_on_two_ranks, str(tmp_path), nprocs=2)
 
 
 @pytest.mark.ci

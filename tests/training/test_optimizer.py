@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 from torch import nn
 
 from avatar_lab.training.ema import EMA, averaged_roles
-from avatar_lab.training.optimizer import AdamW, Constant, Cosine
+from avatar_lab.training.muon import Muon
+from avatar_lab.training.optimizer import AdamW, Constant, Cosine, restore_moments
 
 
 def test_cosine_warms_up_and_ends_at_its_floor() -> None:
@@ -86,3 +89,22 @@ def test_average_of_other_parameters_is_refused() -> None:
     average = EMA(nn.Linear(2, 2), decay=0.9)
     with pytest.raises(ValueError, match="other parameters"):
         average.load_state_dict({"updates": 1, "shadow": {"weight": torch.zeros(2, 2)}})
+
+
+@pytest.mark.parametrize("settings", [AdamW(lr=1.0), AdamW(lr=1.0, lr_factors={"1.*": 0.5}), Muon(lr=1.0)])
+@pytest.mark.parametrize("decay", [0.5, 0.0])
+def test_going_on_keeps_moments_and_takes_new_settings(settings: AdamW, decay: float) -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    before = settings.build(network)
+    network(torch.ones(1, 2)).square().mean().backward()
+    before.step()
+    stored = deepcopy(before.state_dict())
+    now = replace(settings, lr=0.1, betas=(0.5, 0.6), eps=1e-3, weight_decay=decay)
+    after, fresh = now.build(network), now.build(network)
+    restore_moments(after, stored)
+    now.set_lr(after, 0, 1)
+    assert after.state_dict()["param_groups"] == fresh.state_dict()["param_groups"]
+    assert {group["weight_decay"] for group in after.param_groups} <= {decay, 0.0}
+    for parameter in network.parameters():
+        old, new = before.state[parameter], after.state[parameter]
+        assert all(torch.equal(torch.as_tensor(old[name]), torch.as_tensor(new[name])) for name in old | new)

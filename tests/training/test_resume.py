@@ -9,7 +9,9 @@ import pytest
 
 from avatar_lab.data.map_batches import MapBatches
 from avatar_lab.layout import Layout
-from avatar_lab.training.fit import Fit
+from avatar_lab.training.fit import Fit, Machine
+from avatar_lab.training.metrics_log import read_rows
+from avatar_lab.training.muon import Muon
 from avatar_lab.training.optimizer import AdamW, Cosine
 from tests.factory import LAYOUT
 from tests.training.resume import STEPS, assert_exact_resume
@@ -63,3 +65,14 @@ def test_stage(tmp_path: Path, name: str) -> None:
         layout=LAYOUT,
         out=tmp_path,
     )
+
+
+@pytest.mark.parametrize("kind", [AdamW, Muon])
+def test_a_changed_learning_rate_holds_when_a_run_goes_on(tmp_path: Path, kind: type[AdamW]) -> None:
+    """The advice of ``update_guard.py``: lower it, and start again."""
+    for steps, lr in ((2, 1e-2), (4, 1e-3)):
+        optimizers = dict.fromkeys(("student", "critic"), kind(lr=lr))
+        fit = Fit(steps=steps, optimizers=optimizers, ema_decay=0.9, log_every_steps=1)
+        machine = Machine(accelerator="cpu")
+        fit.run(stage=ToyStage(), data=toy_data(), layout=Layout(), out=tmp_path, seed=3, machine=machine)
+    assert [row["critic/lr"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1e-2, 1e-2, 1e-3, 1e-3]

@@ -11,6 +11,7 @@ import torch
 from avatar_lab.sharded import is_sharded, whole
 from avatar_lab.training import distributed
 from avatar_lab.training.fit import Fit, Machine
+from avatar_lab.training.metrics_log import read_rows
 from avatar_lab.training.muon import Muon
 from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.restore import latest_roles
@@ -22,12 +23,12 @@ from tests.training.toy import ToyStage
 
 
 def fit_sharded(
-    rank: int, folder: str, port: int, name: str, world_size: int, strategy: str, steps: int, out: str
+    rank: int, folder: str, port: int, name: str, world_size: int, strategy: str, steps: int, out: str, lr: float
 ) -> None:
     launched_as(rank, port, world_size)
     torch.set_num_threads(1)
     stage = STAGES[name](Path(folder) / f"artefacts{world_size}{strategy}{rank}")
-    optimizers = dict.fromkeys(stage.trained, AdamW(lr=1e-3))
+    optimizers = dict.fromkeys(stage.trained, AdamW(lr=lr))
     fit = Fit(steps=steps, optimizers=optimizers, ema_decay=0.9, accumulate=max(1, 2 // world_size), log_every_steps=1)
     machine = Machine(accelerator="cpu", devices=world_size, strategy=strategy)
     result = fit.run(stage=stage, data=SharedDyads(), layout=LAYOUT, out=Path(folder) / out, seed=3, machine=machine)
@@ -40,9 +41,11 @@ def fit_sharded(
         torch.save((weights, exported), Path(folder) / f"{out}.{world_size}.{steps}.pt")
 
 
-def run(folder: Path, name: str, world_size: int, strategy: str, steps: int, out: str) -> tuple[dict, dict]:
+def run(
+    folder: Path, name: str, world_size: int, strategy: str, steps: int, out: str, lr: float = 1e-3
+) -> tuple[dict, dict]:
     """Weights and export of a run on ``world_size`` ranks."""
-    start(fit_sharded, str(folder), free_port(), name, world_size, strategy, steps, out, nprocs=world_size)
+    start(fit_sharded, str(folder), free_port(), name, world_size, strategy, steps, out, lr, nprocs=world_size)
     return torch.load(folder / f"{out}.{world_size}.{steps}.pt", weights_only=True)
 
 
@@ -83,6 +86,18 @@ def test_resume_is_exact_and_state_moves_to_other_numbers_of_ranks(tmp_path: Pat
     alone = run(tmp_path, "teacher", 1, "sharded", 4, "moved")
     assert_near(alone, straight)
     assert_equal(run(tmp_path, "teacher", 4, "sharded", 4, "moved"), alone)
+
+
+@pytest.mark.ci
+def test_a_changed_learning_rate_holds_and_a_damaged_part_is_put_aside(tmp_path: Path) -> None:
+    for steps in (1, 2):
+        run(tmp_path, "teacher", 1, "sharded", steps, "out")
+    (part,) = (tmp_path / "out" / "checkpoints" / "step_00000002").glob("*.distcp")
+    part.write_bytes(b"cut")
+    run(tmp_path, "teacher", 2, "sharded", 2, "out", lr=1e-4)
+    assert [row["teacher/lr"] for row in read_rows(tmp_path / "out" / "metrics.jsonl")] == [1e-3, 1e-4]
+    names = sorted(path.name[:21] for path in (tmp_path / "out" / "checkpoints").iterdir() if path.is_dir())
+    assert names == ["damaged_step_00000002", "step_00000001", "step_00000002"]
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
