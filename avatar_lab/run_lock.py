@@ -1,4 +1,5 @@
-"""One process at a time per run folder, and no endless restarts of a job that gets nowhere."""
+"""One job at a time per run folder, which all of its ranks begin or none; and no endless restarts of a job that gets
+nowhere."""
 
 from __future__ import annotations
 
@@ -7,19 +8,78 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from torch.distributed import TCPStore
+
+from avatar_lab.training import distributed
 
 log = logging.getLogger(__name__)
 
 JOB_VARIABLES = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
 
+MEETING = timedelta(minutes=20)
+"""All ranks of a Slurm step must have built their networks within so long of each other."""
+DYING_SECONDS = 300.0
+"""A requeued job waits so long for the lock of its start before: a node that nobody reaches any more keeps it until a
+file server ends its lease."""
+
+_BEGIN = "avatar_lab/begin"
+
+
+@contextmanager
+def owned(out: Path, claim: Callable[[], None]) -> Iterator[None]:
+    """The run folder ``out``, locked and made this run's by ``claim`` on rank 0, on every rank of the run.
+
+    The ranks of a Slurm step meet first, and those that hear nothing from rank 0 leave with it: else they would wait
+    for it as long as collectives may take, and ``srun`` lets them. Other launchers end all of them.
+
+    Raises:
+        ValueError: rank 0 cannot have the folder (:func:`locked`), ``claim`` refuses, or rank 0 has left.
+        RuntimeError: a rank has not come.
+    """
+    meeting = _meet()
+    with ExitStack() as held:
+        if distributed.rank() == 0:
+            held.enter_context(locked(out))
+            claim()
+            if meeting is not None:
+                meeting.set(_BEGIN, "")
+        elif meeting is not None:
+            try:
+                meeting.wait([_BEGIN])
+            except RuntimeError:  # the connection is gone with rank 0
+                raise ValueError("the first rank did not begin; it says why") from None
+        yield
+
+
+def _meet() -> TCPStore | None:
+    """Where the ranks of a Slurm step have met; None for a process that was started otherwise. Rank 0 serves it, at the
+    place where Lightning will meet them: one server for both, as long as this one lives."""
+    places = ("SLURM_PROCID", "SLURM_NTASKS", "MASTER_ADDR", "MASTER_PORT")
+    if any(name not in os.environ for name in places):
+        return None
+    size, host, port = int(os.environ["SLURM_NTASKS"]), os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    if size == 1:
+        return None
+    first = distributed.rank() == 0
+    store = TCPStore(host, port, is_master=first, timeout=MEETING, wait_for_workers=False, multi_tenant=True)
+    if first:
+        store.wait([f"{_BEGIN}/{rank}" for rank in range(1, size)])
+    else:
+        store.set(f"{_BEGIN}/{distributed.rank()}", "")
+    return store
+
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Own the run folder ``out`` as long as this process lives, however it ends: the kernel lets go of the lock.
+    """Own the run folder ``out`` as long as this process lives, however it ends: the kernel lets go of the lock. A job
+    that was requeued waits ``DYING_SECONDS`` for it.
 
     Raises:
         ValueError: another process has it, or it cannot be written.
@@ -31,8 +91,7 @@ def locked(out: Path) -> Iterator[None]:
         raise ValueError(f"{out} cannot be written ({error.strerror}): mend that, or choose another out=") from error
     with lock as file:
         try:
-            # of this process alone: loader workers, which are forked and may outlive a kill, do not inherit it
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file, patience=DYING_SECONDS if requeued() else 0.0)
         except (BlockingIOError, PermissionError):
             file.seek(0)
             raise ValueError(
@@ -45,6 +104,33 @@ def locked(out: Path) -> Iterator[None]:
         file.write(json.dumps({"host": socket.gethostname(), "process": os.getpid(), "job": job_id()}))
         file.flush()
         yield
+
+
+def _lock(file: TextIO, *, patience: float) -> None:
+    """Lock ``file``, however often that takes within ``patience`` seconds.
+
+    Raises:
+        OSError: another process has it still, or there are no locks here.
+    """
+    end = time.monotonic() + patience
+    said = False
+    while True:
+        try:
+            # of this process alone: loader workers, which are forked and may outlive a kill, do not inherit it
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except (BlockingIOError, PermissionError):
+            if time.monotonic() >= end:
+                raise
+        if not said:
+            log.info("%s is still held, perhaps by the start before this one: waiting %g s for it", file.name, patience)
+            said = True
+        time.sleep(min(2.0, patience))
+
+
+def requeued() -> bool:
+    """Whether this Slurm job was started before."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", 0)) > 0
 
 
 def job_id() -> str | None:

@@ -32,6 +32,9 @@ LEAVING = "--kill-on-bad-exit=0 --wait=0"
 run long after the others, since it exports and judges. None may have the rest killed; a rank that breaks ends them by
 way of the process group, or of ``training.stall_minutes``."""
 TRAINING, EVALUATION = "train.sbatch", "evaluate.sbatch"
+ONE_TASK = {"nodes": 1, "ntasks-per-node": 1}
+MORE_THAN_ONE_TASK = ("ntasks", "gres", "tres-per-task")
+"""Options of a training job, like those with ``gpu`` in their name, that one process without a device leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +93,22 @@ def training(name: str, out: str, configs: Sequence[RunConfig], after: Sequence[
 
 
 def evaluation(configs: Mapping[str, RunConfig], settings: Sequence[str]) -> Job:
-    """What gathers the artefacts of a graph and judges them, behind all of its stages."""
+    """What gathers the artefacts of a graph and judges them, behind all of its stages: one process, on the CPU."""
     first = next(iter(configs.values()))
     root = Path(first.root)
     export = ["avatar-lab", "export", *(config.out for config in configs.values()), "--to", str(root / "checkpoints")]
     judge = ["avatar-lab", "evaluate", f"root={root}", f"seed={first.seed}", *settings]
     if "root" in first.data:
         judge.append(f"shards={first.data['root']}")
+    sbatch = first.cluster["sbatch"]
+    if sbatch is not None:
+        spared = [key for key in sbatch if "gpu" in key or key in MORE_THAN_ONE_TASK]
+        sbatch = {key: value for key, value in sbatch.items() if key not in spared} | ONE_TASK
     return Job(
         name="evaluate",
         out=str(root / "evaluation"),
         template=EVALUATION,
-        cluster=first.cluster,
+        cluster=first.cluster | {"sbatch": sbatch},
         command=f"{shlex.join(export)}\n{shlex.join(judge)}",
         after=list(configs),
     )

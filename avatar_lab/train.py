@@ -7,10 +7,8 @@ start as ``python -m avatar_lab.train --submitted FILE`` with the resolved confi
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +24,8 @@ from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.pairs import StoredPairs
 from avatar_lab.dry_run import describe
-from avatar_lab.run_folder import claim, finish, set_aside
-from avatar_lab.run_lock import locked
+from avatar_lab.run_folder import claim, finish, read_starts, set_aside
+from avatar_lab.run_lock import job_id, owned, requeued
 from avatar_lab.stage.protocol import Stage
 from avatar_lab.training import distributed
 from avatar_lab.training.protocol import BatchSource
@@ -101,12 +99,13 @@ def run(config: RunConfig) -> int:
     fit, machine = build(config.training), build(config.cluster["machine"])
     samples = None if config.samples is None else build(chosen("samples", config.samples), **shared)
     out = Path(config.out)
-    first = distributed.rank() == 0
-    with locked(out) if first else nullcontext():  # only now: a config that cannot be built leaves no trace
-        if first:
-            if not config.resume:
-                set_aside(out)
-            claim(out, config, data.info if isinstance(data, DyadData | StoredPairs) else None)
+
+    def begin() -> None:
+        if not config.resume:
+            set_aside(out)
+        claim(out, config, data.info if isinstance(data, DyadData | StoredPairs) else None)
+
+    with owned(out, begin):  # only now: a config that cannot be built leaves no trace
         result = fit.run(
             stage=stage,
             data=data,
@@ -119,7 +118,7 @@ def run(config: RunConfig) -> int:
             judge=judge,
             config=vars(config),
         )
-        if result.exit_code or not first:
+        if result.exit_code or distributed.rank() != 0:
             return result.exit_code
         artefacts: Mapping[str, Any] = stage.export(result.roles)
         ended: dict[str, Any] = {"steps": result.steps_done, "seconds": result.seconds}
@@ -149,7 +148,8 @@ def _task(node: DictConfig) -> None:
 
 def _submitted(path: Path) -> None:
     config = read_resolved(path)
-    if int(os.environ.get("SLURM_RESTART_COUNT", 0)):  # a job that is requeued goes on, whatever it began with
+    # a job that is requeued goes on with what it began, and only with that: it may have died before it began anything
+    if requeued() and any(start.get("job") == job_id() for start in read_starts(Path(config.out))):
         config = replace(config, resume=True)
     code = run(config)
     if code:

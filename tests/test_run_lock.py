@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from avatar_lab.config import load
+from avatar_lab import run_lock, train
+from avatar_lab.config import RunConfig, load, write_resolved
 from avatar_lab.run_folder import claim
 from avatar_lab.run_lock import JOB_VARIABLES, job_id, locked
 from avatar_lab.training.checkpointing import CheckpointStore
@@ -18,15 +20,22 @@ HOLD = (
     "from avatar_lab.run_lock import locked\n"
     "with locked(pathlib.Path(sys.argv[1])):\n"
     "    print('held', flush=True)\n"
-    "    time.sleep(100)\n"
+    "    time.sleep(float(sys.argv[2]))\n"
 )
 
 
+def hold(folder: Path, *, seconds: float) -> subprocess.Popen[str]:
+    """A process that has ``folder`` locked for so long."""
+    command = [sys.executable, "-c", HOLD, str(folder), str(seconds)]
+    holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    return holder
+
+
 def test_a_second_process_is_refused_until_the_first_is_gone_even_by_a_kill(tmp_path: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    holder = hold(tmp_path, seconds=100)
     try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
         with (
             pytest.raises(ValueError, match=rf'written by another process .*"process": {holder.pid}'),
             locked(tmp_path),
@@ -37,6 +46,31 @@ def test_a_second_process_is_refused_until_the_first_is_gone_even_by_a_kill(tmp_
         holder.wait()
     with locked(tmp_path):
         pass
+
+
+def test_a_requeued_job_waits_for_the_start_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whose node nobody reaches any more, though it keeps the lock for a while."""
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    holder = hold(tmp_path, seconds=3)
+    try:
+        with caplog.at_level("INFO", logger="avatar_lab.run_lock"), locked(tmp_path):
+            pass
+        assert [record.getMessage().split(": ")[-1] for record in caplog.records] == ["waiting 300 s for it"]
+    finally:
+        holder.kill()
+        holder.wait()
+    monkeypatch.setattr(run_lock, "DYING_SECONDS", 1.0)
+    holder = hold(tmp_path, seconds=100)
+    try:
+        began = time.monotonic()
+        with pytest.raises(ValueError, match="written by another process"), locked(tmp_path):
+            pass
+        assert time.monotonic() - began >= 1.0
+    finally:
+        holder.kill()
+        holder.wait()
 
 
 def test_row_10_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -91,3 +125,27 @@ def test_tasks_of_an_array_are_jobs_of_their_own(job: str, monkeypatch: pytest.M
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
     assert job_id() == "5_2"
+
+
+def test_a_requeued_job_goes_on_only_with_what_it_began(
+    tmp_path: Path, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``resume=false``, after a first start that died before it had set the old run aside."""
+    started: list[RunConfig] = []
+
+    def run(config: RunConfig) -> int:
+        started.append(config)
+        return 0
+
+    monkeypatch.setattr(train, "run", run)
+    config = load(["experiment=codec_audio", f"out={tmp_path}", "resume=false"])
+    path = write_resolved(tmp_path / "submitted", config)
+    monkeypatch.setenv("SLURM_JOB_ID", "6")
+    claim(tmp_path, config)  # the old run, by another job
+    monkeypatch.setenv("SLURM_JOB_ID", job)
+    monkeypatch.setattr(sys, "argv", ["train", train.SUBMITTED, str(path)])
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    train.main()
+    claim(tmp_path, config)
+    train.main()
+    assert [config.resume for config in started] == [False, True]

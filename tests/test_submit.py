@@ -104,6 +104,16 @@ def test_a_graph_becomes_dependent_jobs_and_an_evaluation(
     assert str(resolved) in (root / "see" / "see.sbatch").read_text()
 
 
+def test_the_evaluation_of_a_graph_asks_for_one_process_without_a_device(tmp_path: Path) -> None:
+    wide = ["cluster=slurm", "cluster.machine.devices=4", "cluster.machine.num_nodes=2", "+cluster.sbatch.gres=gpu:4"]
+    graph = load_graph("quickstart", [f"root={tmp_path}", *wide, "cluster.sbatch.partition=long"])
+    text = submit.evaluation(graph, []).script()
+    asked = {line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH --")}
+    assert {"nodes=1", "ntasks-per-node=1", "cpus-per-task=8", "mem=64G", "time=24:00:00", "partition=long"} <= asked
+    assert "gpu" not in text
+    assert "#SBATCH --gpus-per-node=4\n" in submit.training("see", str(tmp_path), [graph["see"]]).script()
+
+
 def test_a_sweep_becomes_one_array(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, "experiment=quickstart/teacher", f"out={tmp_path}/x", "cluster=slurm_cpu", "seed=1,2,3")
     assert len(calls.read_text().splitlines()) == 1

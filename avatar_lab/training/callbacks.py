@@ -183,13 +183,14 @@ class Samples(Callback):
 class Judging(Callback):
     """Every ``judge.every_steps`` steps and at the end: how good is what the stage would export now?
 
-    A step that was saved and not judged before a run was stopped is judged when it goes on.
+    A step that was saved and not judged before a run was stopped is judged when it goes on: at ``on_fit_start``, behind
+    :class:`Resume`, since the hooks of training are left out where no step is left to train.
     """
 
     def __init__(self, judge: StepJudge, interrupts: Interrupts) -> None:
         self.judge, self.interrupts = judge, interrupts
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = stage_module(pl_module)
         if distributed.rank() == 0:
             self.judge.forget_after(module.train_step)
@@ -202,14 +203,19 @@ class Judging(Callback):
             self.catch_up(stage_module(pl_module))
 
     def catch_up(self, module: StageModule) -> None:
-        """Judge the present step if it is due."""
-        step = module.train_step
-        due = step > 0 and (step % self.judge.every_steps == 0 or step == module.total_steps)
-        due = due and distributed.rank() == 0 and not self.judge.knows(step)
-        if module.sharded:
-            due = distributed.any_rank(due, module.device)
-        if due:
-            roles = module.averaged_roles()
-            if distributed.rank() == 0:
-                with self.interrupts.disarmed():  # it takes longer than a warning leaves, and its step is saved
-                    self.judge.judge(step=step, artefacts=module.stage.export(roles))
+        """Judge the present step if it is due.
+
+        It takes longer than a warning leaves, and its step is saved, so a signal ends it: on all ranks, each of which
+        gets the signal from Slurm. One that went on would wait in vain for the first, in a collective.
+        """
+        step, first = module.train_step, distributed.rank() == 0
+        if step == 0 or (step % self.judge.every_steps and step != module.total_steps):
+            return
+        if not distributed.any_rank(first and not self.judge.knows(step), module.device):
+            return
+        with self.interrupts.disarmed():
+            if first:
+                self.judge.judge(step=step, artefacts=module.stage.export(module.averaged_roles()))
+            elif module.sharded:
+                module.averaged_roles()  # the first gathers everybody's parts
+            distributed.any_rank(False, module.device)  # here the others wait for the first

@@ -185,9 +185,6 @@ class Fit:
         if self.steps:
             with interrupts:
                 trainer.fit(module, datamodule=source)
-                for each in judging:  # a run that was stopped while its last step was judged has no batch left
-                    if interrupts.agreed is None and module.train_step == self.steps:
-                        each.catch_up(module)
         saving = sum(each.seconds for each in callbacks if isinstance(each, Checkpoints))
         seconds = {"all": round(time.monotonic() - began, 3), "saving": round(saving, 3)}
         module.frozen.check()

@@ -40,9 +40,12 @@ class Interrupts:
     @contextmanager
     def disarmed(self) -> Iterator[None]:
         """Signals end the process at once, as they do while it starts: for minutes in which no step ends. The exit
-        codes then ask for a requeue too (138 and 143 in the sbatch template)."""
+        codes then ask for a requeue too (138 and 143 in the sbatch template). So does one that nobody has looked at
+        yet: it would be forgotten for as long."""
         for number in EXIT_CODES:
             signal.signal(number, signal.SIG_DFL)
+        if self.received is not None:
+            os.kill(os.getpid(), self.received)
         try:
             yield
         finally:

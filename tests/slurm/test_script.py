@@ -1,0 +1,82 @@
+"""The job script with stand-ins for ``srun`` and ``scontrol``: what it asks for, and after which ends it runs again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from avatar_lab.config import load
+from avatar_lab.submit import training
+from avatar_lab.training.interrupts import REQUEUE_EXIT_CODE
+
+SRUN = '#!/bin/bash\necho "$MASTER_ADDR ${SRUN_CPUS_PER_TASK:-}" >> $FOLDER/steps\nexit $CODE\n'
+SCONTROL = '#!/bin/bash\ncase $1 in show) echo first; echo second ;; requeue) echo "$2" >> $FOLDER/requeued ;; esac\n'
+TOOLS = ("bash", "wc", "rm", "date", "grep")
+
+Start = Callable[..., int]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Runs the script once; its step ends with ``code``. Returns the script's own exit code."""
+    script = tmp_path / "job.sbatch"
+    config = load(["experiment=codec_audio", f"out={tmp_path}", "cluster=slurm_cpu", "cluster.setup=null"])
+    script.write_text(training("job", str(tmp_path), [config]).script())
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in TOOLS:  # and no others: there may be a Slurm on this machine
+        (folder / name).symlink_to(str(shutil.which(name)))
+
+    def once(code: int, *, scontrol: bool = True, **variables: str) -> int:
+        for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+            (folder / name).unlink(missing_ok=True)
+            if name == "srun" or scontrol:
+                (folder / name).write_text(text)
+                (folder / name).chmod(0o755)
+        job = {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_NODELIST": "x", "CODE": str(code)}
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
+        stand_ins = {"PATH": str(folder), "FOLDER": str(tmp_path), "SLURMD_NODENAME": "here"}
+        environment = clean | job | stand_ins | variables
+        return subprocess.run(["bash", script], env=environment, timeout=60).returncode
+
+    return once
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_step_gets_the_cores_of_its_job(start: Start, tmp_path: Path) -> None:
+    assert start(0, SLURM_CPUS_PER_TASK="8") == 0
+    assert start(0) == 0
+    assert lines(tmp_path / "steps") == ["first 8", "first "]
+
+
+def test_without_scontrol_the_exit_code_asks_for_a_requeue(start: Start, tmp_path: Path) -> None:
+    assert [start(code, scontrol=False) for code in (0, 1, REQUEUE_EXIT_CODE, 138, 143)] == [
+        *(0, 1),
+        *(REQUEUE_EXIT_CODE, REQUEUE_EXIT_CODE),
+        143,
+    ]
+    assert lines(tmp_path / "steps") == ["here "] * 5
+
+
+def test_a_job_that_was_often_requeued_still_survives_a_warning_during_its_start(start: Start, tmp_path: Path) -> None:
+    for restarts in range(5, 12):
+        assert start(REQUEUE_EXIT_CODE, SLURM_RESTART_COUNT=str(2 * restarts)) == REQUEUE_EXIT_CODE
+        assert start(138, SLURM_RESTART_COUNT=str(2 * restarts + 1)) == 138
+    assert lines(tmp_path / "requeued") == ["7"] * 14
+
+
+def test_a_job_whose_starts_all_die_of_the_warning_ends(start: Start, tmp_path: Path) -> None:
+    assert [start(138, SLURM_RESTART_COUNT=str(restarts)) for restarts in range(6)] == [138] * 6
+    assert lines(tmp_path / "requeued") == ["7"] * 5, "the sixth is the last"
+    assert not list(tmp_path.glob("*.early")), "who requeues it by hand gives it as many again"
+    array = {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "2"}
+    assert start(138, **array) == 138
+    assert lines(tmp_path / "requeued")[-1] == "5_2"
