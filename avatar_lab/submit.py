@@ -33,6 +33,8 @@ run long after the others, since it exports and judges. None may have the rest k
 way of the process group, or of ``training.stall_minutes``."""
 TRAINING, EVALUATION = "train.sbatch", "evaluate.sbatch"
 ONE_TASK = {"nodes": 1, "ntasks-per-node": 1}
+LONGEST_WARNING = 65535
+"""Seconds that ``sbatch --signal`` takes at most."""
 MORE_THAN_ONE_TASK = ("ntasks", "gres", "tres-per-task")
 """Options of a training job, like those with ``gpu`` in their name, that one process without a device leaves out."""
 
@@ -57,7 +59,8 @@ class Job:
         """The text of the job.
 
         Raises:
-            ValueError: the cluster config is not one of a Slurm cluster, or the template is missing.
+            ValueError: the cluster config is not one of a Slurm cluster, Slurm cannot warn so long before the limit, or
+                the template is missing.
         """
         path = TEMPLATES / self.template
         if self.cluster["sbatch"] is None:
@@ -66,6 +69,9 @@ class Job:
             )
         if not path.exists():
             raise ValueError(f"{path} is missing: run submit from a clone of the repository")
+        warning = self.cluster["warning_seconds"]
+        if not isinstance(warning, int) or not 0 < warning <= LONGEST_WARNING:
+            raise ValueError(f"cluster.warning_seconds {warning!r} must be a whole number from 1 to {LONGEST_WARNING}")
         options = dict(self.cluster["sbatch"])
         if len(self.runs) > 1:
             options["array"] = f"0-{len(self.runs) - 1}"
@@ -78,6 +84,7 @@ class Job:
             setup=self.cluster["setup"] or "",
             command=self.command,
             requeue_code=REQUEUE_EXIT_CODE,
+            warning_seconds=warning,
         )
 
 

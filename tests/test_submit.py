@@ -126,6 +126,18 @@ def test_a_sweep_becomes_one_array(tmp_path: Path, calls: Path, monkeypatch: pyt
         assert str(path) in text
 
 
+def test_the_warning_before_the_time_limit_is_a_fact_of_the_cluster(tmp_path: Path) -> None:
+    def script(*overrides: str) -> str:
+        config = load(["experiment=quickstart/teacher", f"out={tmp_path}", "cluster=slurm", *overrides])
+        return submit.training("job", str(tmp_path), [config]).script()
+
+    assert "#SBATCH --signal=USR1@120\n" in script()
+    assert "#SBATCH --signal=USR1@600\n" in script("cluster.warning_seconds=600")
+    for refused in ("null", "0", "70000", "1.5"):
+        with pytest.raises(ValueError, match=r"cluster\.warning_seconds .* whole number from 1 to 65535"):
+            script(f"cluster.warning_seconds={refused}")
+
+
 def test_no_secret_of_the_environment_is_written_anywhere(
     tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

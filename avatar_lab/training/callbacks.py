@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,9 @@ from avatar_lab.training.protocol import MetricSink, SampleWriter, StepJudge
 from avatar_lab.training.state_files import StateFiles
 
 log = logging.getLogger(__name__)
+
+WARNING_VARIABLE = "AVATAR_LAB_WARNING_SECONDS"
+"""Where a job script says how long before its time limit Slurm warns (``cluster.warning_seconds``)."""
 
 
 def stage_module(module: LightningModule) -> StageModule:
@@ -108,7 +113,8 @@ class WriteMetrics(Callback):
 
 class Checkpoints(Callback):
     """Saves every ``every_minutes``, at the end, and when asked to stop; leaves the loop in that case. With
-    ``every_steps`` then too: before a judgement, which takes minutes."""
+    ``every_steps`` then too: before a judgement, which takes minutes. Says once if that may not end before Slurm's time
+    limit."""
 
     def __init__(
         self, state: StateFiles, interrupts: Interrupts, *, every_minutes: float, every_steps: int | None
@@ -118,6 +124,11 @@ class Checkpoints(Callback):
         self.seconds = 0.0
         """Spent in saves."""
         self._last = time.monotonic()
+        self._warning_seconds = float(os.environ.get(WARNING_VARIABLE, math.inf))
+        self._step_began: float | None = None
+        """None before the first step, which compiles and is far from the limit, and before a judgement."""
+        self._longest_step = 0.0
+        """Since the last save; samples count, since a signal waits for them too."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.interrupts.arm()
@@ -129,12 +140,15 @@ class Checkpoints(Callback):
         stop = self._agreed(module)
         due = distributed.any_rank(time.monotonic() - self._last >= self.every_seconds, module.device)
         judged = self.every_steps is not None and module.train_step % self.every_steps == 0
-        if not (stop is not None or due or judged or module.train_step == module.total_steps):
-            return
         began = time.monotonic()
-        self.state.save(module)
-        self._last = time.monotonic()
-        self.seconds += self._last - began
+        if self._step_began is not None:
+            self._longest_step = max(self._longest_step, began - self._step_began)
+        if stop is not None or due or judged or module.train_step == module.total_steps:
+            self.state.save(module)
+            self._last = time.monotonic()
+            self.seconds += self._last - began
+            self._compare_with_warning(self._last - began)
+        self._step_began = None if judged else time.monotonic()
         if stop is not None:
             distributed.any_rank(False, module.device)  # a launcher may end all ranks soon after the first has left
             trainer.should_stop = True
@@ -142,6 +156,18 @@ class Checkpoints(Callback):
                 "stopped after step %d by %s; the same command goes on from here (exit code %d)",
                 module.train_step, stop.name, EXIT_CODES[stop],
             )  # fmt: skip
+
+    def _compare_with_warning(self, save: float) -> None:
+        """Say once if a stop might not be over before the time limit; ``save`` in seconds."""
+        needed = save + self._longest_step
+        if needed > self._warning_seconds / 2 and distributed.rank() == 0:
+            log.warning(
+                "this save took %.1f s and the longest step before it %.1f s, more than half of the %g s between "
+                "Slurm's warning and the time limit: a stop may end as TIMEOUT; submit with cluster.warning_seconds=%d",
+                save, self._longest_step, self._warning_seconds, math.ceil(2 * needed / 60) * 60,
+            )  # fmt: skip
+            self._warning_seconds = math.inf
+        self._longest_step = 0.0
 
     def _agreed(self, module: StageModule) -> signal.Signals | None:
         """The signal that any rank received, the same on all of them: they leave with the same exit code."""

@@ -79,17 +79,23 @@ class CheckpointStore:
         self.unfinished(step).mkdir()
         return self.unfinished(step)
 
-    def publish(self, temporary: Path, state: Mapping[str, Any], *, step: int) -> Path:
-        """Add ``state`` to what ``temporary`` holds already, and give it its name."""
+    def publish(
+        self, temporary: Path, state: Mapping[str, Any], *, step: int, measured: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Add ``state`` to what ``temporary`` holds already, and give it its name. Files that are not among those
+        ``measured``, by other ranks with :func:`flushed`, are measured here.
+
+        Raises:
+            OSError: something cannot be written, or a measured file is not here.
+        """
         with (temporary / "state.pt").open("wb") as file:
             torch.save(dict(state), file)
-        files = {path.name: _flushed(path) for path in sorted(temporary.iterdir())}
-        manifest = {
-            "format": self.format,
-            "step": step,
-            "stage": state["stage"],
-            "files": files,
-        }
+        files = dict(measured or {})
+        for name, entry in files.items():
+            if (temporary / name).stat().st_size != entry["bytes"]:
+                raise OSError(f"{temporary / name} is not as long as where it was written ({entry['bytes']} bytes)")
+        files |= {path.name: flushed(path) for path in temporary.iterdir() if path.name not in files}
+        manifest = {"format": self.format, "step": step, "stage": state["stage"], "files": dict(sorted(files.items()))}
         write_atomically(temporary / "manifest.json", json.dumps(manifest, indent=1))
         final = self.folder / f"step_{step:08d}"
         if final.exists():
@@ -262,7 +268,7 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _flushed(path: Path) -> dict[str, Any]:
+def flushed(path: Path) -> dict[str, Any]:
     """What a manifest says of a file that is on disk when this returns."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

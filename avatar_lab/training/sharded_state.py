@@ -1,13 +1,16 @@
 """Checkpoints of sharded weights: every rank writes its part, and they load on any number of ranks.
 
 ``checkpoints/step_N/`` holds ``state.pt`` (plain values), the files of torch's distributed checkpoint (tensors) and
-``manifest.json`` over all of them; it appears by a rename, after all ranks have said that their part is written. All
-ranks must see the same folder. The ``.metadata`` among the files is a pickle: it is read only below the run's own
-folder and after its sha256 was found in the manifest there, never from a checkpoint that somebody sent.
+``manifest.json`` over all of them; it appears by a rename, after all ranks have said that their part is written. Each
+has measured the files that it wrote by then: one that read those of all ranks would take longer than Slurm's warning
+before the time limit leaves. All ranks must see the same folder. The ``.metadata`` among the files is a pickle: it is
+read only below the run's own folder and after its sha256 was found in the manifest there, never from a checkpoint that
+somebody sent.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
 from avatar_lab.training import distributed
-from avatar_lab.training.checkpointing import CheckpointStore
+from avatar_lab.training.checkpointing import CheckpointStore, flushed, write_atomically
 
 SHARDED_FORMAT = "avatar_lab.sharded_state/1"
 
@@ -38,8 +41,25 @@ class ShardedStore(CheckpointStore):
         self._together(lambda: self.begin(step), "make its folder", only_first=True)
         writer = dcp.FileSystemWriter(temporary, sync_files=True)
         self._together(lambda: dcp.save(dict(tensors), storage_writer=writer), "write its part")
-        self._together(lambda: self.publish(temporary, state, step=step), "publish it", only_first=True)
+        self._together(lambda: self._measure_part(temporary), "measure its part")
+        self._together(lambda: self._publish_parts(temporary, state, step=step), "publish it", only_first=True)
         return self.folder / f"step_{step:08d}"
+
+    def _measure_part(self, temporary: Path) -> None:
+        """Flush the files of this rank, and leave what a manifest says of them in a file for the first: a collective of
+        NCCL would want memory of the GPU for it."""
+        number = distributed.rank()
+        files = {path.name: flushed(path) for path in temporary.glob(f"__{number}_*")}  # as torch calls them
+        write_atomically(_measured_by(number, temporary), json.dumps(files))
+
+    def _publish_parts(self, temporary: Path, state: Mapping[str, Any], *, step: int) -> None:
+        """Publish what all ranks have written and measured."""
+        measured: dict[str, Any] = {}
+        for number in range(distributed.world_size()):
+            path = _measured_by(number, temporary)
+            measured |= json.loads(path.read_text())
+            path.unlink()
+        self.publish(temporary, state, step=step, measured=measured)
 
     def newest(self) -> tuple[dict[str, Any], Path] | None:
         """Plain values and folder of the checkpoint to resume from.
@@ -65,6 +85,11 @@ class ShardedStore(CheckpointStore):
                 f"a rank could not {what} ({failure or 'it says why itself'}): nothing was published, look at free "
                 f"space and permissions of {self.folder}"
             ) from failure
+
+
+def _measured_by(number: int, temporary: Path) -> Path:
+    """Where a rank says what it measured, until the manifest does."""
+    return temporary / f"measured_{number}.json"
 
 
 def load_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:

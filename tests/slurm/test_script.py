@@ -12,11 +12,12 @@ import pytest
 
 from avatar_lab.config import load
 from avatar_lab.submit import training
+from avatar_lab.training.callbacks import WARNING_VARIABLE
 from avatar_lab.training.interrupts import REQUEUE_EXIT_CODE
 
-SRUN = '#!/bin/bash\necho "$MASTER_ADDR ${SRUN_CPUS_PER_TASK:-}" >> $FOLDER/steps\nexit $CODE\n'
+SRUN = '#!/bin/bash\necho "$MASTER_ADDR ${SRUN_CPUS_PER_TASK:-}" >> $FOLDER/steps\nenv > $FOLDER/env\nexit $CODE\n'
 SCONTROL = '#!/bin/bash\ncase $1 in show) echo first; echo second ;; requeue) echo "$2" >> $FOLDER/requeued ;; esac\n'
-TOOLS = ("bash", "wc", "rm", "date", "grep")
+TOOLS = ("bash", "wc", "rm", "date", "grep", "env")
 
 Start = Callable[..., int]
 
@@ -25,7 +26,8 @@ Start = Callable[..., int]
 def start(tmp_path: Path) -> Start:
     """Runs the script once; its step ends with ``code``. Returns the script's own exit code."""
     script = tmp_path / "job.sbatch"
-    config = load(["experiment=codec_audio", f"out={tmp_path}", "cluster=slurm_cpu", "cluster.setup=null"])
+    cluster = ["cluster=slurm_cpu", "cluster.setup=null", "cluster.warning_seconds=480"]
+    config = load(["experiment=codec_audio", f"out={tmp_path}", *cluster])
     script.write_text(training("job", str(tmp_path), [config]).script())
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -55,6 +57,12 @@ def test_a_step_gets_the_cores_of_its_job(start: Start, tmp_path: Path) -> None:
     assert start(0, SLURM_CPUS_PER_TASK="8") == 0
     assert start(0) == 0
     assert lines(tmp_path / "steps") == ["first 8", "first "]
+
+
+def test_training_knows_how_long_before_its_end_slurm_warns(start: Start, tmp_path: Path) -> None:
+    assert start(0) == 0
+    assert "#SBATCH --signal=USR1@480\n" in (tmp_path / "job.sbatch").read_text()
+    assert f"{WARNING_VARIABLE}=480" in lines(tmp_path / "env")
 
 
 def test_without_scontrol_the_exit_code_asks_for_a_requeue(start: Start, tmp_path: Path) -> None:

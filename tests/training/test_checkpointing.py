@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from avatar_lab.layout import Layout
+from avatar_lab.training.callbacks import WARNING_VARIABLE
 from avatar_lab.training.checkpointing import CheckpointStore
 from avatar_lab.training.metrics_log import MetricsLog, read_rows
 from avatar_lab.training.module import StageModule
@@ -163,6 +165,54 @@ def test_saving_the_same_step_again_replaces_it(tmp_path: Path) -> None:
     loaded = store.load_latest()
     assert loaded is not None
     assert loaded["more"] == 1
+
+
+def slow(act: Any, seconds: float) -> Any:
+    """``act``, and later by so much."""
+
+    def slowed(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(seconds)
+        return act(*args, **kwargs)
+
+    return slowed
+
+
+@pytest.mark.parametrize(("warning", "said"), [("2", 1), ("600", 0), (None, 0)])
+def test_a_stop_that_may_not_end_before_the_time_limit_is_said_once(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    warning: str | None,
+    said: int,
+) -> None:
+    """Neither the save nor the step is half of the warning by itself."""
+    monkeypatch.delenv(WARNING_VARIABLE, raising=False)
+    if warning is not None:
+        monkeypatch.setenv(WARNING_VARIABLE, warning)
+    monkeypatch.setattr(CheckpointStore, "save", slow(CheckpointStore.save, 0.6))
+    monkeypatch.setattr(ToyStage, "turns", slow(ToyStage.turns, 0.6))
+    train(tmp_path, ToyStage(), steps=3, checkpoint_minutes=0.0)
+    texts = [record.getMessage() for record in caplog.records if "TIMEOUT" in record.getMessage()]
+    assert len(texts) == said
+    assert all("half of the 2 s" in text and text.endswith("cluster.warning_seconds=60") for text in texts)
+
+
+def test_measured_files_are_not_read_again_but_must_be_there(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=1)
+    temporary = store.begin(1)
+    (temporary / "part").write_bytes(b"four")
+    entry = {"bytes": 4, "sha256": "as another rank says"}
+    manifest = json.loads(
+        (store.publish(temporary, state(1), step=1, measured={"part": entry}) / "manifest.json").read_text()
+    )
+    assert list(manifest["files"]) == ["part", "state.pt"]
+    assert manifest["files"]["part"] == entry
+    for measured in ({"gone": entry}, {"part": entry | {"bytes": 5}}):
+        temporary = store.begin(2)
+        (temporary / "part").write_bytes(b"four")
+        with pytest.raises(OSError, match=r"gone|not as long as where it was written"):
+            store.publish(temporary, state(2), step=2, measured=measured)
+    assert store.latest_step() == 1
 
 
 def test_foreign_objects_do_not_load(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import pytest
 import torch
 
 from avatar_lab.sharded import is_sharded, whole
-from avatar_lab.training import distributed
+from avatar_lab.training import distributed, sharded_state
+from avatar_lab.training.checkpointing import flushed
 from avatar_lab.training.fit import Fit, Machine
 from avatar_lab.training.metrics_log import read_rows
 from avatar_lab.training.muon import Muon
 from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.restore import latest_roles
+from avatar_lab.training.sharded_state import ShardedStore
 from tests.factory import LAYOUT
 from tests.training.ranks import free_port, launched_as, start
 from tests.training.stages import STAGES
@@ -98,6 +102,33 @@ def test_a_changed_learning_rate_holds_and_a_damaged_part_is_put_aside(tmp_path:
     assert [row["teacher/lr"] for row in read_rows(tmp_path / "out" / "metrics.jsonl")] == [1e-3, 1e-4]
     names = sorted(path.name[:21] for path in (tmp_path / "out" / "checkpoints").iterdir() if path.is_dir())
     assert names == ["damaged_step_00000002", "step_00000001", "step_00000002"]
+
+
+def fit_noting_what_is_measured(rank: int, folder: str, port: int) -> None:
+    """Each rank writes down the parts that it reads again."""
+
+    def noted(path: Path) -> dict:
+        (Path(folder) / f"rank{os.environ['LOCAL_RANK']}.{path.name}").touch()
+        return flushed(path)
+
+    sharded_state.flushed = noted
+    fit_sharded(rank, folder, port, "teacher", 2, "sharded", 2, "out", 1e-3)
+
+
+@pytest.mark.ci
+def test_each_rank_measures_its_part_as_one_that_reads_all_would(tmp_path: Path) -> None:
+    start(fit_noting_what_is_measured, str(tmp_path), free_port(), nprocs=2)
+    assert sorted(path.name for path in tmp_path.glob("rank*")) == ["rank0.__0_0.distcp", "rank1.__1_0.distcp"]
+    folder = tmp_path / "out" / "checkpoints" / "step_00000002"
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    assert files == {path.name: flushed(path) for path in folder.iterdir() if path.name != "manifest.json"}
+    assert list(files) == [".metadata", "__0_0.distcp", "__1_0.distcp", "state.pt"]
+    part = bytearray((folder / "__1_0.distcp").read_bytes())
+    part[len(part) // 2] ^= 1
+    (folder / "__1_0.distcp").write_bytes(part)
+    assert ShardedStore(folder.parent, keep=1).complete() == [folder]
+    with pytest.raises(ValueError, match="are damaged"):
+        ShardedStore(folder.parent, keep=1).newest_intact()
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
