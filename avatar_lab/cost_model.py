@@ -20,27 +20,35 @@ class Device:
     memory_bytes: float
     memory_bandwidth: float
     link_bandwidth: float
-    """To the other devices of its machine, in one direction; a machine holds eight, and links between are slower."""
+    """To the other devices of its machine, in one direction."""
+    node_bandwidth: float
+    """To other machines, in one direction: that of the network card which the device has to itself."""
     dollars_per_hour: float
     """An assumption, not a quotation: on-demand rent as of 2026."""
+    gpus_per_node: int = 8
     half: bool = True
     """Computes in bfloat16, on weights kept in fp32."""
+
+    def bandwidth(self, gpus: int) -> float:
+        """Of the slowest link between ``gpus`` devices. Beyond one machine every message is charged at the network's
+        speed: a bound from above, since messages that stay inside a machine go faster."""
+        return self.link_bandwidth if gpus <= self.gpus_per_node else min(self.link_bandwidth, self.node_bandwidth)
 
 
 DEVICES = {
     device.name: device
     for device in (
         # dense figures of H100 SXM and A100 80GB SXM as quoted from NVIDIA's data sheets, which give twice as much with
-        # sparsity; H200 memory and bandwidth from third parties' pages
+        # sparsity; H200 memory and bandwidth from third parties' pages; one 400 Gb/s card per device (200 for A100)
         Device(name="h100", peak_flops=989e12, memory_bytes=80e9, memory_bandwidth=3.35e12, link_bandwidth=450e9,
-               dollars_per_hour=3.0),
+               node_bandwidth=50e9, dollars_per_hour=3.0),
         Device(name="h200", peak_flops=989e12, memory_bytes=141e9, memory_bandwidth=4.8e12, link_bandwidth=450e9,
-               dollars_per_hour=3.8),
+               node_bandwidth=50e9, dollars_per_hour=3.8),
         Device(name="a100", peak_flops=312e12, memory_bytes=80e9, memory_bandwidth=2.0e12, link_bandwidth=300e9,
-               dollars_per_hour=1.8),
+               node_bandwidth=25e9, dollars_per_hour=1.8),
         # an order of magnitude for one core with AVX2: 2 units x 8 lanes x 2 operations x 3 GHz
         Device(name="cpu", peak_flops=96e9, memory_bytes=8e9, memory_bandwidth=10e9, link_bandwidth=1e9,
-               dollars_per_hour=0.05, half=False),
+               node_bandwidth=1e9, dollars_per_hour=0.05, half=False),
     )
 }  # fmt: skip
 
@@ -72,6 +80,18 @@ class StepCost(Linear):
     """The same if each layer kept its input alone and computed the rest again when its turn comes."""
     reduced_bytes: float
     """Gradients that all devices average in one step."""
+    gathered_bytes: float
+    """Weights that are gathered in one step if they are sharded: at every call of a linear map, and once more when the
+    backward pass comes to it (``training/sharding.py``)."""
+    scattered_bytes: float
+    """Gradients that are scattered then, those of weights which stay whole twice: they are averaged."""
+
+    def memory(self, gpus: int, *, sharded: bool, checkpointed: bool) -> float:
+        """Bytes per device. Replicas average gradients as one vector, a copy."""
+        fixed = self.weight_bytes + self.gradient_bytes + self.optimizer_bytes + self.average_bytes
+        flat = self.gradient_bytes if gpus > 1 else 0.0
+        kept = self.checkpointed_bytes if checkpointed else self.activation_bytes
+        return (fixed / gpus if sharded else fixed + flat) + kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +121,5 @@ def all_reduce_bytes(size: float, gpus: int) -> float:
 
 
 def sharded_bytes(size: float, gpus: int) -> float:
-    """What each sends if weights are sharded: gathered for the forward and the backward pass, gradients scattered
-    (FSDP, Zhao et al. 2023, arXiv:2304.11277)."""
-    return 3 * (gpus - 1) / gpus * size
+    """What each sends to gather or scatter ``size`` bytes (FSDP, Zhao et al. 2023, arXiv:2304.11277)."""
+    return (gpus - 1) / gpus * size

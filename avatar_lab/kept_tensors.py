@@ -1,4 +1,4 @@
-"""What autograd keeps for a backward pass, by the bytes of distinct storages."""
+"""What autograd keeps for a backward pass, by the bytes of distinct storages; what sharded weights would exchange."""
 
 from __future__ import annotations
 
@@ -69,6 +69,45 @@ class Kept:
         try:
             with saved_tensors_hooks(self.pack, lambda tensor: tensor):
                 yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+class Gathers:
+    """Weights that are gathered where linear maps are sharded, in parameters, and gradients that are scattered.
+
+    A map is gathered at each call and once more when a backward pass reaches that call; its gradient is scattered once
+    per backward pass, however often it was called.
+    """
+
+    def __init__(self) -> None:
+        self.gathered = self.scattered = 0
+        self.reached: set[nn.Module] = set()
+
+    def end_backward(self) -> None:
+        """To be called after each backward pass."""
+        self.scattered += sum(p.numel() for module in self.reached for p in module.parameters() if p.requires_grad)
+        self.reached.clear()
+
+    @contextmanager
+    def watching(self, networks: nn.Module) -> Iterator[None]:
+        """Count calls of the maps that ``training/sharding.py`` shares out."""
+
+        def called(module: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
+            size = sum(p.numel() for p in module.parameters())
+            self.gathered += size
+
+            def reach(_: Tensor) -> None:
+                self.gathered += size
+                self.reached.add(module)
+
+            if output.requires_grad:
+                output.register_hook(reach)
+
+        hooks = [m.register_forward_hook(called) for m in networks.modules() if type(m) is nn.Linear]
+        try:
+            yield
         finally:
             for hook in hooks:
                 hook.remove()

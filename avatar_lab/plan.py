@@ -54,7 +54,11 @@ class Plan:
     steps: int
     model_parameters: float
     cost: StepCost
+    strategy: str
+    checkpointed: bool
+    link: str
     memory_bytes: float
+    """Of the run as configured."""
     memory_checkpointed_bytes: float
     memory_sharded_bytes: float
     compute_seconds: float
@@ -63,6 +67,7 @@ class Plan:
     sharded_bytes: float
     sharded_seconds: float
     hours: float
+    """Of the run as configured: with the traffic of its strategy, and with recomputation if it recomputes."""
     dollars: float
     reactions: list[Reaction]
     advice: list[str]
@@ -94,6 +99,9 @@ def make_plan(
     layout = build_layout(config.layout)
     setting, size = setting_of(config, layout), size_of(config)
 
+    sharded = config.cluster["machine"]["strategy"] == "sharded"
+    checkpointed = bool(config.training["checkpoint_activations"])
+
     def step(num_layers: int, num_blocks: int) -> StepCost:
         return trace_step(
             config, setting, replace(size, num_layers=num_layers), num_blocks=num_blocks,
@@ -108,12 +116,15 @@ def make_plan(
         )
     long = at_length if rolls_out(config) else (lambda trace, blocks: trace(blocks))
     cost = at_depth(lambda num_layers: long(partial(step, num_layers), window), size.num_layers)
-    cost = replace(cost, flops=cost.flops * accumulate)
-    fixed = cost.weight_bytes + cost.gradient_bytes + cost.optimizer_bytes + cost.average_bytes
-    flat = cost.gradient_bytes if gpus > 1 else 0.0  # gradients are averaged as one vector
+    each_part = {name: accumulate * getattr(cost, name) for name in ("flops", "gathered_bytes", "scattered_bytes")}
+    cost = replace(cost, **each_part)
+    if checkpointed:  # by the usual shares, not traced: 4 forwards' worth instead of 3, 3 gathers instead of 2
+        cost = replace(cost, flops=cost.flops * 4 / 3, gathered_bytes=cost.gathered_bytes * 3 / 2)
     compute = cost.flops / (machine.peak_flops * utilisation)
-    ring, shards = all_reduce_bytes(cost.reduced_bytes, gpus), sharded_bytes(cost.reduced_bytes, gpus)
-    seconds = compute + ring / machine.link_bandwidth
+    ring = all_reduce_bytes(cost.reduced_bytes, gpus)
+    shards = sharded_bytes(cost.gathered_bytes + cost.scattered_bytes, gpus)
+    bandwidth = machine.bandwidth(gpus)
+    seconds = compute + (shards if sharded else ring) / bandwidth
     steps = config.training["steps"]
     hours = steps * seconds / 3600
     with META:
@@ -128,14 +139,18 @@ def make_plan(
         steps=steps,
         model_parameters=sum(p.numel() for p in model.parameters()),
         cost=cost,
-        memory_bytes=fixed + flat + cost.activation_bytes,
-        memory_checkpointed_bytes=fixed + flat + cost.checkpointed_bytes,
-        memory_sharded_bytes=fixed / gpus + cost.checkpointed_bytes,
+        strategy="sharded" if sharded else "replicas",
+        checkpointed=checkpointed,
+        link=f"{bandwidth / 1e9:g} GB/s "
+        + ("inside one machine" if gpus <= machine.gpus_per_node else f"between machines of {machine.gpus_per_node}"),
+        memory_bytes=cost.memory(gpus, sharded=sharded, checkpointed=checkpointed),
+        memory_checkpointed_bytes=cost.memory(gpus, sharded=False, checkpointed=True),
+        memory_sharded_bytes=cost.memory(gpus, sharded=True, checkpointed=True),
         compute_seconds=compute,
         all_reduce_bytes=ring,
-        all_reduce_seconds=ring / machine.link_bandwidth,
+        all_reduce_seconds=ring / bandwidth,
         sharded_bytes=shards,
-        sharded_seconds=shards / machine.link_bandwidth,
+        sharded_seconds=shards / bandwidth,
         hours=hours,
         dollars=hours * gpus * machine.dollars_per_hour,
         reactions=[_reaction(name, config, size, machine, student_steps, utilisation) for name in choices("layout")],
@@ -171,11 +186,14 @@ def _advice(plan: Plan) -> list[str]:
     said, room = [], RESERVE * plan.device.memory_bytes
     if plan.memory_bytes > room:
         helps = []
-        if plan.memory_checkpointed_bytes <= room:
+        replicas = plan.strategy == "replicas"
+        if replicas and not plan.checkpointed and plan.memory_checkpointed_bytes <= room:
             helps.append(f"checkpointing layers ({plan.memory_checkpointed_bytes / GIB:.1f} GiB)")
-        if plan.gpus > 1 and plan.memory_sharded_bytes <= room:
-            helps.append(f"sharding weights as well ({plan.memory_sharded_bytes / GIB:.1f} GiB)")
-        if plan.memory_bytes - plan.cost.activation_bytes < room:
+        if plan.gpus > 1 and not (plan.checkpointed and not replicas) and plan.memory_sharded_bytes <= room:
+            change = "sharding weights as well" if replicas else "checkpointing layers as well"
+            helps.append(f"{change} ({plan.memory_sharded_bytes / GIB:.1f} GiB)")
+        kept = plan.cost.checkpointed_bytes if plan.checkpointed else plan.cost.activation_bytes
+        if plan.memory_bytes - kept < room:
             helps.append("a larger training.accumulate, or more gpus")
         said.append(
             f"does not fit: {(plan.memory_bytes - room) / GIB:.1f} GiB more than the {room / GIB:.1f} GiB of "

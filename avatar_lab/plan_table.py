@@ -24,15 +24,17 @@ def show(plan: Plan, console: Console) -> None:
         "optimisers": f"{cost.optimizer_bytes / GIB:.2f} GiB",
         "averages": f"{cost.average_bytes / GIB:.2f} GiB",
         "activations": f"{cost.activation_bytes / GIB:.2f} GiB; {cost.checkpointed_bytes / GIB:.2f} if layers are "
-        "checkpointed (a third more compute)",
-        "memory": f"{plan.memory_bytes / GIB:.2f} GiB of {device.memory_bytes / GIB:.1f}",
+        "checkpointed " + ("(as here: counted in compute)" if plan.checkpointed else "(a third more compute)"),
+        "memory": f"{plan.memory_bytes / GIB:.2f} GiB of {device.memory_bytes / GIB:.1f}, as configured: "
+        f"{plan.strategy}, layers {'recomputed' if plan.checkpointed else 'kept'}",
+        "link": plan.link if plan.gpus > 1 else "not used",
         "all-reduce": f"{plan.all_reduce_bytes / 1e9:.3g} GB per step and device, {plan.all_reduce_seconds:.3g} s, "
         "after the backward pass: "
         + ("nothing to hide" if plan.gpus == 1 else f"adds {plan.all_reduce_seconds / plan.compute_seconds:.0%}"),
         "sharded": f"{plan.sharded_bytes / 1e9:.3g} GB per step and device, {plan.sharded_seconds:.3g} s, nothing "
         "gathered ahead: "
         + ("nothing to gather" if plan.gpus == 1 else f"adds {plan.sharded_seconds / plan.compute_seconds:.0%}"),
-        "run": f"{plan.steps} steps, {plan.hours:.3g} h, ${plan.dollars:,.2f} at an assumed "
+        "run": f"{plan.steps} steps, {plan.hours:.3g} h, ${plan.dollars:,.2f} with {plan.strategy}, at an assumed "
         f"${device.dollars_per_hour:g} per device and hour (2026)",
     }
     for name, text in rows.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.codec.planned import PlannedAudio, PlannedVideo
@@ -15,7 +15,7 @@ from avatar_lab.context import block_inputs, live_context
 from avatar_lab.cost_model import StepCost, StreamCost
 from avatar_lab.diffusion.levels import block_levels
 from avatar_lab.imagine import META, flop_counter, imagined_batch, imagining, without_weights
-from avatar_lab.kept_tensors import Kept
+from avatar_lab.kept_tensors import Gathers, Kept
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.stage.long_tune import LongTune
@@ -110,18 +110,27 @@ def trace_step(
         for group in optimizer.param_groups:
             group.pop("fused", None)  # there is no fused kernel for tensors without values
             group["fused"] = False
-    kept = Kept(stage.roles)
+    kept, gathers = Kept(stage.roles), Gathers()
     activations = checkpointed = reduced = 0
     trained = {r: sum(p.numel() for p in stage.roles[r].parameters() if p.requires_grad) for r in stage.trained}
-    with imagining(compiled_masks=compiled_masks), flop_counter() as counter, kept.watching(stage.roles):
+    linear = {r: _trained_linear(stage.roles[r]) for r in stage.trained}
+    averaged = 0
+    with (
+        imagining(compiled_masks=compiled_masks),
+        flop_counter() as counter,
+        kept.watching(stage.roles),
+        gathers.watching(stage.roles),
+    ):
         for role, losses in stage.turns(batch, LATE, torch.Generator().manual_seed(LATE)):
             for part in parts_of(losses):
                 part.total.backward()
+                gathers.end_backward()
                 activations, checkpointed = max(activations, kept.total), max(checkpointed, kept.checkpointed)
                 kept.clear()
             optimizers[role].step()
             optimizers[role].zero_grad(set_to_none=True)
             reduced += 4 * trained[role]
+            averaged += 4 * (trained[role] - linear[role])
     states = [x for o in optimizers.values() for state in o.state.values() for x in state.values()]
     moments = sum(x.numel() for x in states if isinstance(x, Tensor) and x.ndim)
     parameters = sum(p.numel() for p in stage.roles.parameters())
@@ -136,7 +145,14 @@ def trace_step(
         activation_bytes=activations,
         checkpointed_bytes=checkpointed,
         reduced_bytes=reduced,
+        gathered_bytes=(2 if half else 4) * gathers.gathered,
+        scattered_bytes=4 * gathers.scattered + 2 * averaged,
     )
+
+
+def _trained_linear(network: nn.Module) -> int:
+    maps = [module for module in network.modules() if type(module) is nn.Linear]
+    return sum(p.numel() for module in maps for p in module.parameters() if p.requires_grad)
 
 
 @torch.no_grad()

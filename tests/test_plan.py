@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from avatar_lab import plan as planning
 from avatar_lab import plan_trace as tracing
@@ -18,7 +18,7 @@ from avatar_lab.config import build_layout, load
 from avatar_lab.construct import build
 from avatar_lab.cost_model import StepCost, all_reduce_bytes, device_named, sharded_bytes
 from avatar_lab.imagine import at_depth, at_length, flop_counter, imagined_batch
-from avatar_lab.kept_tensors import Kept
+from avatar_lab.kept_tensors import Gathers, Kept
 from avatar_lab.level import Level
 from avatar_lab.stage.start import fresh
 from avatar_lab.train import build_stage, shared_objects
@@ -97,8 +97,40 @@ def test_published_sizes_are_what_their_whole_depth_measures(name: str) -> None:
 
 def test_messages_of_a_ring() -> None:
     assert all_reduce_bytes(8e9, 8) == pytest.approx(14e9)
-    assert sharded_bytes(8e9, 8) == pytest.approx(21e9)
+    assert sharded_bytes(8e9, 8) == pytest.approx(7e9)
     assert all_reduce_bytes(8e9, 1) == 0
+
+
+def test_beyond_one_machine_the_network_is_the_slowest_link() -> None:
+    assert device_named("h100").bandwidth(8) == 450e9
+    assert device_named("h100").bandwidth(16) == 50e9
+    assert device_named("a100").bandwidth(9) == 25e9
+
+
+def test_a_map_is_gathered_at_every_call_and_again_where_gradients_come_back() -> None:
+    linear, frozen = nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False).requires_grad_(False)
+    gathers = Gathers()
+    with gathers.watching(nn.ModuleList([linear, frozen])):
+        with torch.no_grad():
+            linear(frozen(torch.ones(1, 3)))
+        assert gathers.gathered == 2 * 9
+        frozen(linear(linear(torch.ones(1, 3)))).sum().backward()
+        gathers.end_backward()
+    assert gathers.gathered == (2 + 2 * 3) * 9
+    assert gathers.scattered == 9
+
+
+def test_time_and_memory_are_those_of_the_configured_run() -> None:
+    sharded, recomputed = "cluster.machine.strategy=sharded", "training.checkpoint_activations=true"
+    plain, shards, both = (
+        planning.make_plan([*SMALL, "model.num_layers=2", *more], gpus=2, device="cpu")
+        for more in ([], [sharded], [sharded, recomputed])
+    )
+    assert plain.hours == pytest.approx(plain.steps * (plain.compute_seconds + plain.all_reduce_seconds) / 3600)
+    assert shards.hours == pytest.approx(shards.steps * (shards.compute_seconds + shards.sharded_seconds) / 3600)
+    assert 1.1 < both.cost.flops / plain.cost.flops < 1.4
+    assert both.cost.gathered_bytes > 1.2 * shards.cost.gathered_bytes
+    assert plain.memory_bytes > shards.memory_bytes > both.memory_bytes == plain.memory_sharded_bytes
 
 
 def test_what_cannot_be_planned_is_said() -> None:
