@@ -84,7 +84,9 @@ class StepCost(Linear):
     """Weights that are gathered in one step if they are sharded: at every call of a linear map, and once more when the
     backward pass comes to it (``training/sharding.py``)."""
     scattered_bytes: float
-    """Gradients that are scattered then, those of weights which stay whole twice: they are averaged."""
+    """Gradients that are scattered then, after every backward pass."""
+    whole_bytes: float
+    """Gradients of weights which stay whole then: they are averaged once a step."""
 
     def memory(self, gpus: int, *, sharded: bool, checkpointed: bool) -> float:
         """Bytes per device. Replicas average gradients as one vector, a copy."""

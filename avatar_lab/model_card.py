@@ -54,7 +54,7 @@ def _what(checkpoint: Checkpoint) -> list[str]:
         )
     steps = ", ".join(f"{u:.3g}" for u in card.sampler.steps)
     renoise = card.sampler.renoise
-    kind = f"with {renoise:.0%} of fresh noise between them" if renoise else "by the flow's ODE"
+    kind = f"with fresh noise of deviation {renoise:g} between them" if renoise else "by the flow's ODE"
     return [
         f"Level {level} ({ABILITIES[level]}), stage `{card.stage}`, {number / 1e6:.2f} M parameters. {about}",
         f"Sampled at u = {steps}, {kind}. Speaks the codecs {card.audio_codec} (audio) and {card.video_codec} (video).",

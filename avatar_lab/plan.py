@@ -122,7 +122,7 @@ def make_plan(
         cost = replace(cost, flops=cost.flops * 4 / 3, gathered_bytes=cost.gathered_bytes * 3 / 2)
     compute = cost.flops / (machine.peak_flops * utilisation)
     ring = all_reduce_bytes(cost.reduced_bytes, gpus)
-    shards = sharded_bytes(cost.gathered_bytes + cost.scattered_bytes, gpus)
+    shards = sharded_bytes(cost.gathered_bytes + cost.scattered_bytes, gpus) + all_reduce_bytes(cost.whole_bytes, gpus)
     bandwidth = machine.bandwidth(gpus)
     seconds = compute + (shards if sharded else ring) / bandwidth
     steps = config.training["steps"]

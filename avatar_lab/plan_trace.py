@@ -146,7 +146,8 @@ def trace_step(
         checkpointed_bytes=checkpointed,
         reduced_bytes=reduced,
         gathered_bytes=(2 if half else 4) * gathers.gathered,
-        scattered_bytes=4 * gathers.scattered + 2 * averaged,
+        scattered_bytes=4 * gathers.scattered,
+        whole_bytes=averaged,
     )
 
 

@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 JOB_VARIABLES = ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_JOB_ID")
 
+OTHER_LAUNCHERS = ("RANK", "LOCAL_RANK", "TORCHELASTIC_RUN_ID")
+"""Set by torchrun, and by Lightning for the ranks that it starts itself, inside an allocation too."""
+INTERACTIVE = ("bash", "interactive")
+"""Names of Slurm jobs in which Lightning starts its ranks itself."""
 MEETING = timedelta(minutes=20)
 """All ranks of a Slurm step must have built their networks within so long of each other."""
 DYING_SECONDS = 300.0
@@ -62,7 +66,8 @@ def _meet() -> TCPStore | None:
     """Where the ranks of a Slurm step have met; None for a process that was started otherwise. Rank 0 serves it, at the
     place where Lightning will meet them: one server for both, as long as this one lives."""
     places = ("SLURM_PROCID", "SLURM_NTASKS", "MASTER_ADDR", "MASTER_PORT")
-    if any(name not in os.environ for name in places):
+    launched = any(name in os.environ for name in OTHER_LAUNCHERS)
+    if launched or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE or any(name not in os.environ for name in places):
         return None
     size, host, port = int(os.environ["SLURM_NTASKS"]), os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     if size == 1:

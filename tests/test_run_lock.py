@@ -149,3 +149,17 @@ def test_a_requeued_job_goes_on_only_with_what_it_began(
     claim(tmp_path, config)
     train.main()
     assert [config.resume for config in started] == [False, True]
+
+
+@pytest.mark.parametrize("other", [{"LOCAL_RANK": "1"}, {"RANK": "1"}, {"SLURM_JOB_NAME": "interactive"}])
+def test_ranks_of_another_launcher_do_not_meet(
+    other: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside an allocation too, whose variables they inherit: a rank would wait for a first one that never comes."""
+    slurm = {"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in (slurm | other).items():
+        monkeypatch.setenv(name, value)
+    begun: list[str] = []
+    with run_lock.owned(tmp_path, lambda: begun.append("claimed")):
+        pass
+    assert begun == (["claimed"] if "SLURM_JOB_NAME" in other else [])

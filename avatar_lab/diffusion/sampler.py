@@ -154,14 +154,14 @@ def denoise(
             elif sampler.renoise == 1:
                 state = mix(estimate.clean, noise(index + 1), after)
             else:
-                blended = kept(levels_at(1.0)).combine(noise(index + 1), partial(blend, share=sampler.renoise))
+                blended = kept(levels_at(1.0)).combine(noise(index + 1), partial(blend, deviation=sampler.renoise))
                 state = mix(estimate.clean, blended, after)
     return Denoised(estimate=estimate, noisy=noisy, levels=levels)
 
 
-def blend(kept: Tensor, fresh: Tensor, share: float) -> Tensor:
-    """Noise of unit variance, of which ``fresh`` has the deviation ``share``."""
-    return (1 - share**2) ** 0.5 * kept + share * fresh
+def blend(kept: Tensor, fresh: Tensor, deviation: float) -> Tensor:
+    """Noise of unit variance, in which ``fresh`` has the given deviation."""
+    return (1 - deviation**2) ** 0.5 * kept + deviation * fresh
 
 
 def euler(noisy: AVState, clean: AVState, now: NoiseLevels, after: NoiseLevels) -> AVState:

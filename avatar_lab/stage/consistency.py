@@ -24,7 +24,7 @@ class InitialiseByConsistency:
 
     steps       the student's, in u; the last one is lowered if its audio noise would be too high to read tokens from
     snap        whether it remembers its own audio as tokens, here and ever after
-    renoise     how much of the noise after each of its steps is fresh (``Sampler``)
+    renoise     deviation of what is fresh in the noise after each of its steps (``Sampler``)
     intervals   of the teacher's ODE between noise and data
     slow_decay  of the copy, per step
 

@@ -121,6 +121,14 @@ def restore_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> 
         {name: value for name, value in group.items() if name not in ("params", "lr")}
         for group in optimizer.param_groups
     ]
+    sizes, saved = (
+        [len(group["params"]) for group in groups] for groups in (optimizer.param_groups, state["param_groups"])
+    )
+    if sizes != saved:
+        raise ValueError(
+            f"the checkpoint's optimiser has parameters in groups of {saved}, this run's in groups of {sizes}: keep "
+            "lr_factors and spared as they were, or start anew with another out="
+        )
     optimizer.load_state_dict(state)
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)

@@ -108,3 +108,13 @@ def test_going_on_keeps_moments_and_takes_new_settings(settings: AdamW, decay: f
     for parameter in network.parameters():
         old, new = before.state[parameter], after.state[parameter]
         assert all(torch.equal(torch.as_tensor(old[name]), torch.as_tensor(new[name])) for name in old | new)
+
+
+def test_moments_of_other_groups_are_refused() -> None:
+    network = nn.ModuleDict({"audio": nn.Linear(2, 2), "video": nn.Linear(2, 2)})
+    stored = AdamW(lr=1.0).build(network).state_dict()
+    other = AdamW(lr=1.0, lr_factors={"*audio*": 0.5}).build(network)
+    with pytest.raises(
+        ValueError, match=r"groups of \[2, 2\], this run's in groups of \[1, 1, 1, 1\]: keep lr_factors"
+    ):
+        restore_moments(other, stored)
