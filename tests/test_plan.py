@@ -120,6 +120,7 @@ def test_a_map_is_gathered_at_every_call_and_again_where_gradients_come_back() -
     assert gathers.scattered == 9
 
 
+@pytest.mark.ci
 def test_time_and_memory_are_those_of_the_configured_run() -> None:
     sharded, recomputed = "cluster.machine.strategy=sharded", "training.checkpoint_activations=true"
     plain, shards, both = (
