@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from avatar_lab.model.layer import Layer, LayerMemory
+from avatar_lab.sharded import shared_maps
 
 
 class Kept:
@@ -92,7 +93,7 @@ class Gathers:
 
     @contextmanager
     def watching(self, networks: nn.Module) -> Iterator[None]:
-        """Count calls of the maps that ``training/sharding.py`` shares out."""
+        """Count calls of the maps that are shared out."""
 
         def called(module: nn.Module, _: tuple[Any, ...], output: Tensor) -> None:
             size = sum(p.numel() for p in module.parameters())
@@ -105,7 +106,7 @@ class Gathers:
             if output.requires_grad:
                 output.register_hook(reach)
 
-        hooks = [m.register_forward_hook(called) for m in networks.modules() if type(m) is nn.Linear]
+        hooks = [linear.register_forward_hook(called) for linear in shared_maps(networks)]
         try:
             yield
         finally:

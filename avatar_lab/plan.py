@@ -189,7 +189,7 @@ def _advice(plan: Plan) -> list[str]:
         replicas = plan.strategy == "replicas"
         if replicas and not plan.checkpointed and plan.memory_checkpointed_bytes <= room:
             helps.append(f"checkpointing layers ({plan.memory_checkpointed_bytes / GIB:.1f} GiB)")
-        if plan.gpus > 1 and not (plan.checkpointed and not replicas) and plan.memory_sharded_bytes <= room:
+        if plan.gpus > 1 and (replicas or not plan.checkpointed) and plan.memory_sharded_bytes <= room:
             change = "sharding weights as well" if replicas else "checkpointing layers as well"
             helps.append(f"{change} ({plan.memory_sharded_bytes / GIB:.1f} GiB)")
         kept = plan.cost.checkpointed_bytes if plan.checkpointed else plan.cost.activation_bytes

@@ -18,6 +18,7 @@ from avatar_lab.imagine import META, flop_counter, imagined_batch, imagining, wi
 from avatar_lab.kept_tensors import Gathers, Kept
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
+from avatar_lab.sharded import shared_maps
 from avatar_lab.stage.long_tune import LongTune
 from avatar_lab.stage.preference import Preference
 from avatar_lab.stage.protocol import Stage, parts_of
@@ -111,10 +112,9 @@ def trace_step(
             group.pop("fused", None)  # there is no fused kernel for tensors without values
             group["fused"] = False
     kept, gathers = Kept(stage.roles), Gathers()
-    activations = checkpointed = reduced = 0
-    trained = {r: sum(p.numel() for p in stage.roles[r].parameters() if p.requires_grad) for r in stage.trained}
-    linear = {r: _trained_linear(stage.roles[r]) for r in stage.trained}
-    averaged = 0
+    activations = checkpointed = reduced = averaged = 0
+    trained = {role: _trained(stage.roles[role]) for role in stage.trained}
+    whole = {role: size - sum(map(_trained, shared_maps(stage.roles[role]))) for role, size in trained.items()}
     with (
         imagining(compiled_masks=compiled_masks),
         flop_counter() as counter,
@@ -130,7 +130,7 @@ def trace_step(
             optimizers[role].step()
             optimizers[role].zero_grad(set_to_none=True)
             reduced += 4 * trained[role]
-            averaged += 4 * (trained[role] - linear[role])
+            averaged += 4 * whole[role]
     states = [x for o in optimizers.values() for state in o.state.values() for x in state.values()]
     moments = sum(x.numel() for x in states if isinstance(x, Tensor) and x.ndim)
     parameters = sum(p.numel() for p in stage.roles.parameters())
@@ -151,9 +151,9 @@ def trace_step(
     )
 
 
-def _trained_linear(network: nn.Module) -> int:
-    maps = [module for module in network.modules() if type(module) is nn.Linear]
-    return sum(p.numel() for module in maps for p in module.parameters() if p.requires_grad)
+def _trained(network: nn.Module) -> int:
+    """Parameters that get gradients."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
 @torch.no_grad()

@@ -1,12 +1,17 @@
-"""Tensors whose parts lie on several ranks (``DTensor``): the part that lies here, and all of it."""
+"""Tensors whose parts lie on several ranks (``DTensor``): whose they are, the part that lies here, and all of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import cast
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+
+
+def shared_maps(network: nn.Module) -> list[nn.Linear]:
+    """The maps in ``network`` whose weights a sharded run shares out: those that are linear and nothing more."""
+    return [module for module in network.modules() if type(module) is nn.Linear]
 
 
 def is_sharded(tensor: Tensor) -> bool:

@@ -48,7 +48,6 @@ class Sampler:
         falling = all(a > b > 0 for a, b in pairwise(steps))
         if not steps or steps[0] != 1.0 or not falling:
             raise ValueError(f"sampler steps must start at 1 and fall strictly, all above 0; got {list(steps)}")
-
         if not 0 <= self.renoise <= 1:
             raise ValueError(f"sampler renoise {self.renoise} must lie in [0, 1]: 0 keeps the noise, 1 draws it anew")
 

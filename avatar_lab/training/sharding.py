@@ -24,7 +24,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from avatar_lab.model.memory import Memory
-from avatar_lab.sharded import whole
+from avatar_lab.sharded import shared_maps, whole
 from avatar_lab.training import distributed
 from avatar_lab.training.replicas import Replicas
 
@@ -48,8 +48,8 @@ def shard(roles: nn.ModuleDict, *, device: torch.device, precision: str) -> None
     half = precision == "bf16-mixed" and device.type == "cuda"
     halved = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     policy = halved if half else MixedPrecisionPolicy()
-    for module in [module for module in roles.modules() if type(module) is nn.Linear]:
-        fully_shard(module, mesh=mesh, reshard_after_forward=True, mp_policy=policy)
+    for linear in shared_maps(roles):
+        fully_shard(linear, mesh=mesh, reshard_after_forward=True, mp_policy=policy)
     for memory in [module for module in roles.modules() if isinstance(module, Memory)]:
         memory.embed_absent = True
 
