@@ -24,13 +24,13 @@ from avatar_lab.diffusion.warp import Warp, Warps
 from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.model.dit import JointDiT
-from avatar_lab.model.embedding import CleanHead, VelocityHead
+from avatar_lab.model.video_head import AnchoredHead, CleanHead, VelocityHead
 
 FORMAT = "avatar_lab.checkpoint/2"
 """2: logits are the heads' plus the codebook's likelihood; heads of format 1 expect to stand alone."""
 BIDIRECTIONAL_STAGE = "teacher"
 """The one stage whose model sees its own future; all others are causal."""
-VIDEO_HEADS = {head.__name__: head for head in (CleanHead, VelocityHead)}
+VIDEO_HEADS = {head.__name__: head for head in (AnchoredHead, CleanHead, VelocityHead)}
 
 
 @dataclass(frozen=True, kw_only=True)

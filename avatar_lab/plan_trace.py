@@ -28,7 +28,7 @@ from avatar_lab.stage.start import ModelSize, Setting, fresh, imagined_artefacts
 from avatar_lab.tensors import AVState
 from avatar_lab.train import chosen
 
-LATE = 1900
+LATE = 1789
 """The step that is traced, long after any warm-up: all roles take their turn, and rollouts of up to six steps exit at
 their last, so none costs more."""
 ROLLING_OUT = (SelfForcing, Preference, See)
@@ -184,7 +184,7 @@ def trace_stream(setting: Setting, size: ModelSize, *, half: bool) -> StreamCost
         with flop_counter() as counter:
             model.net.write_block(state, memory, cache)
         flops.append(counter.get_total_flops())
-    held = [*cache.keys, *cache.values, *(x for pair in cache.anchor for x in pair), cache.anchor_visible_BM]
+    held = [*cache.keys, *cache.values, *(x for pair in cache.anchor_projected for x in pair), cache.anchor_visible_BM]
     for window in (cache.user_audio, cache.user_video):
         held += [window.tokens_BTU, window.present_BT]
     return StreamCost(

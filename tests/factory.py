@@ -13,7 +13,7 @@ from avatar_lab.diffusion.warp import Warp, Warps
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.level import Level
 from avatar_lab.model.dit import JointDiT
-from avatar_lab.model.embedding import CleanHead
+from avatar_lab.model.video_head import AnchoredHead
 from avatar_lab.tensors import Anchor, DyadBatch
 
 GRID = (2, 2, 3)
@@ -51,7 +51,7 @@ def _build(level: Level, layout: Layout) -> AvatarModel:
         grid=GRID,
         user_width=USER_WIDTH,
         level=level,
-        video_head=CleanHead(),
+        video_head=AnchoredHead(),
         width=24,
         num_heads=2,
         num_layers=2,

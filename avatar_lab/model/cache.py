@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avatar_lab.tensors import Anchor
+
 
 @dataclass
 class UserWindow:
@@ -32,13 +34,14 @@ class Cache:
     """Everything a network remembers of its conversations.
 
     keys, values  per layer (B, H, slots * tokens per block, C); the ring of clean blocks
-    anchor        per layer projected anchor, computed once
+    anchor        who the avatar is; anchor_projected  its keys and values per layer, computed once
     num_blocks    blocks written so far
     """
 
     keys: list[Tensor]
     values: list[Tensor]
-    anchor: list[tuple[Tensor, Tensor]]
+    anchor: Anchor
+    anchor_projected: list[tuple[Tensor, Tensor]]
     anchor_visible_BM: Tensor
     user_audio: UserWindow
     user_video: UserWindow
@@ -77,6 +80,7 @@ class Cache:
             keys=[k.clone() for k in self.keys],
             values=[v.clone() for v in self.values],
             anchor=self.anchor,
+            anchor_projected=self.anchor_projected,
             anchor_visible_BM=self.anchor_visible_BM,
             user_audio=UserWindow(self.user_audio.tokens_BTU.clone(), self.user_audio.present_BT.clone()),
             user_video=UserWindow(self.user_video.tokens_BTU.clone(), self.user_video.present_BT.clone()),

@@ -24,9 +24,10 @@ from avatar_lab.layout import Layout, Stream
 from avatar_lab.level import Level
 from avatar_lab.model.cache import Cache, UserWindow
 from avatar_lab.model.embedding import NoiseEmbedding, Patches
-from avatar_lab.model.layer import Branch, KeyValues, Layer, LayerMemory
-from avatar_lab.model.memory import Memory, Source, Sources
+from avatar_lab.model.layer import Layer, LayerMemory, project
+from avatar_lab.model.memory import Memory
 from avatar_lab.model.rotary import block_rotations, rotate
+from avatar_lab.model.video_head import VideoHead
 from avatar_lab.model.visibility import Role, avatar_mask
 from avatar_lab.tensors import Anchor, AVState, NoiseLevels, Prediction
 
@@ -38,35 +39,14 @@ class BlockMemory:
     layers: list[LayerMemory]
     past: list[tuple[Tensor, Tensor] | None]
     plan: AudioPlan
-
-
-def project(layer: Layer, sources: Sources, anchor: tuple[Tensor, Tensor, Tensor] | None = None) -> LayerMemory:
-    """Keys and values of all sources in one layer; ``anchor`` (keys, values, visibility) was projected before."""
-    source = sources.conditions
-    k, v = layer.conditions.project(source.features_BMD)
-    visible = source.visible_BNM
-    if anchor is not None:
-        k, v = torch.cat([anchor[0], k], dim=2), torch.cat([anchor[1], v], dim=2)
-        visible = torch.cat([anchor[2][:, None].expand(-1, visible.shape[1], -1), visible], dim=2)
-
-    def branch(part: Branch | None, source: Source | None) -> KeyValues | None:
-        if part is None or source is None:
-            return None
-        projected = part.attention.project(source.features_BMD, source.rotation_MP2)
-        return part.attention.with_sink(*projected, source.visible_BNM)
-
-    return LayerMemory(
-        conditions=layer.conditions.with_sink(k, v, visible),
-        listen=branch(layer.listen, sources.listen),
-        see=branch(layer.see, sources.see),
-    )
+    anchor: Anchor
 
 
 class JointDiT(nn.Module):
     """Diffusion transformer of one level.
 
     grid        latent (rows, columns, channels); user_width  width of a user video feature
-    video_head  ``CleanHead`` or ``VelocityHead`` (model/embedding.py)
+    video_head  how video goes in and comes out (model/video_head.py)
     """
 
     def __init__(
@@ -77,7 +57,7 @@ class JointDiT(nn.Module):
         grid: tuple[int, int, int],
         user_width: int,
         level: Level,
-        video_head: nn.Module,
+        video_head: VideoHead,
         width: int,
         num_heads: int,
         num_layers: int,
@@ -152,12 +132,13 @@ class JointDiT(nn.Module):
         """
         level = self.level if level is None else level
         num_blocks = context.num_blocks
-        x, sigma = self._tokens(noisy, context.plan), self._per_token(levels)
+        x, sigma = self._tokens(noisy, levels, context.plan, context.anchor), self._per_token(levels)
         blocks = torch.arange(num_blocks, device=x.device).repeat_interleave(self.tokens_per_block)
         rotation = self._rotation(torch.arange(num_blocks, device=x.device))
         if history is not None:
-            x = torch.cat([self._tokens(history, context.plan), x], dim=1)
-            sigma = torch.cat([torch.zeros_like(sigma), sigma], dim=1)
+            clean = levels.apply(torch.zeros_like)
+            x = torch.cat([self._tokens(history, clean, context.plan, context.anchor), x], dim=1)
+            sigma = torch.cat([self._per_token(clean), sigma], dim=1)
             blocks, rotation = torch.cat([blocks, blocks]), torch.cat([rotation, rotation])
         sources = self.memory.window(context, level, blocks)
         mask_of = partial(
@@ -177,7 +158,7 @@ class JointDiT(nn.Module):
         memory = project(last, sources.of_last(size))
         mask = mask_of(all_ask=False)
         x, _ = self._through(last, x, modulation, rotation, memory, mask=mask, num_speaking=size)
-        return self._heads(x, embedded[:, -size:], noisy, levels)
+        return self._heads(x, embedded[:, -size:], noisy, levels, context.anchor)
 
     # One block against a cache ----------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -198,7 +179,8 @@ class JointDiT(nn.Module):
         return Cache(
             keys=[features.new_zeros(ring) for _ in self.layers],
             values=[features.new_zeros(ring) for _ in self.layers],
-            anchor=self.project_anchor(anchor) if projected is None else projected,
+            anchor=anchor,
+            anchor_projected=self.project_anchor(anchor) if projected is None else projected,
             anchor_visible_BM=visible,
             user_audio=windows[0],
             user_video=windows[1],
@@ -224,17 +206,18 @@ class JointDiT(nn.Module):
         rotation = self._rotation(-cache.ages())
         return BlockMemory(
             layers=[
-                project(layer, sources, anchor=(*anchor, cache.anchor_visible_BM))
-                for layer, anchor in zip(self.stack, cache.anchor, strict=True)
+                project(layer, sources, anchor=(*projected, cache.anchor_visible_BM))
+                for layer, projected in zip(self.stack, cache.anchor_projected, strict=True)
             ],
             past=[cache.past(i, lambda k: rotate(k, rotation)) for i in range(len(self.layers))],
             plan=inputs.plan,
+            anchor=cache.anchor,
         )
 
     def predict_block(self, noisy: AVState, levels: NoiseLevels, memory: BlockMemory) -> Prediction:
         """Predict one block; call it once per denoising step."""
         x, embedded, _ = self._run_block(noisy, levels, memory)
-        return self._heads(x, embedded, noisy, levels)
+        return self._heads(x, embedded, noisy, levels, memory.anchor)
 
     @torch.no_grad()
     def write_block(self, clean: AVState, memory: BlockMemory, cache: Cache) -> None:
@@ -247,7 +230,7 @@ class JointDiT(nn.Module):
         self, state: AVState, levels: NoiseLevels, memory: BlockMemory, *, only_remember: bool = False
     ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
         """Tokens, noise embedding, and keys and values of every layer; ``only_remember`` leaves the first undone."""
-        x = self._tokens(state, memory.plan)
+        x = self._tokens(state, levels, memory.plan, memory.anchor)
         embedded, modulation = self.noise(self._per_token(levels))
         rotation = self._rotation(torch.zeros(1, device=x.device, dtype=torch.long))
         own, stack = [], self.stack
@@ -268,10 +251,11 @@ class JointDiT(nn.Module):
         made = checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False, **options)
         return cast(tuple[Tensor, tuple[Tensor, Tensor]], made)
 
-    def _tokens(self, state: AVState, plan: AudioPlan) -> Tensor:
+    def _tokens(self, state: AVState, levels: NoiseLevels, plan: AudioPlan, anchor: Anchor) -> Tensor:
         num_audio = state.audio_BAD.shape[1]
         audio = self.audio_in(state.audio_BAD) + self.own_audio(plan.state_BE[:, :num_audio])
-        video = self.patches.embed(self.patches.split(state.video_BFHWC))
+        shown = self.video_head.shown(state.video_BFHWC, levels.video_BF[..., None, None, None], anchor)
+        video = self.patches.embed(self.patches.split(shown))
         return self._interleave(audio, video.flatten(1, 2))
 
     def _per_token(self, levels: NoiseLevels) -> Tensor:
@@ -284,7 +268,9 @@ class JointDiT(nn.Module):
         video = video_BND.unflatten(1, (-1, self.layout.latents_per_block * self.patches.per_latent))
         return torch.cat([audio, video], dim=2).flatten(1, 2)
 
-    def _heads(self, x_BND: Tensor, embedded: Tensor, noisy: AVState, levels: NoiseLevels) -> Prediction:
+    def _heads(
+        self, x_BND: Tensor, embedded: Tensor, noisy: AVState, levels: NoiseLevels, anchor: Anchor
+    ) -> Prediction:
         shift, scale = (embedded[:, :, None] + self.scale_shift_out).unbind(2)
         x = (self.norm_out(x_BND) * (1 + scale) + shift).unflatten(1, (-1, self.tokens_per_block))
         audio, video = x.split([self.layout.audio_per_block, x.shape[2] - self.layout.audio_per_block], dim=2)
@@ -292,7 +278,7 @@ class JointDiT(nn.Module):
         logits = prior + self.codebook.log_likelihood(noisy.audio_BAD, levels.audio_BA)
         output = rearrange(self.video_out(video), "b s (f n) q -> b (s f) n q", f=self.layout.latents_per_block)
         sigma = levels.video_BF[..., None, None, None]
-        velocity = self.video_head(self.patches.join(output), noisy.video_BFHWC, sigma)
+        velocity = self.video_head.velocity(self.patches.join(output), noisy.video_BFHWC, sigma, anchor)
         return Prediction(logits_BAKV=logits, velocity_BFHWC=velocity)
 
     def _rotation(self, blocks_S: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From media tokens to model tokens and back: patches, noise levels, conditions, user features, heads.
+"""From media tokens to model tokens and back: patches, noise levels, conditions, user features.
 
 B batch   S blocks   N model tokens   D model width   A, F, K, V, H, W, C, T, U as in tensors.py
 """
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from avatar_lab.codebook import Codebook
 from avatar_lab.context import OwnAudio
+from avatar_lab.model.video_head import MOTION
 from avatar_lab.tensors import Anchor
 
 
@@ -93,10 +94,6 @@ class Conditions(nn.Module):
         return features, (steps < length_B[:, None])[:, None].expand_as(state_BSL)
 
 
-MOTION = 0.25
-"""Typical deviation of a unit-variance latent from how the person looks at rest (tiny_video: .19)."""
-
-
 class UserFeatures(nn.Module):
     """Folds the newest few tokens of a user stream into one feature per token; strictly causal.
 
@@ -130,23 +127,3 @@ class UserFeatures(nn.Module):
             return nn.functional.avg_pool1d(padded, self.rest, stride=1).mT
 
         return newest(present_BTU) / newest(flag_BT1).clamp(min=1 / self.rest)
-
-
-class CleanHead(nn.Module):
-    """Video head that predicts the clean latent and returns the velocity ``(noisy - clean) / sigma``.
-
-    A latent frame has more values than the model is wide, and the noise in its velocity does not fit through; the clean
-    latent, which lies on a low-dimensional manifold, does (Li and He 2025, "Back to Basics", arXiv:2511.13720).
-    """
-
-    MIN_SIGMA = 1e-3
-
-    def forward(self, output: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
-        return (noisy - output) / sigma.clamp(min=self.MIN_SIGMA)
-
-
-class VelocityHead(nn.Module):
-    """Video head that predicts the velocity itself, as Wan does."""
-
-    def forward(self, output: Tensor, noisy: Tensor, sigma: Tensor) -> Tensor:
-        return output

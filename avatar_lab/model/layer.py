@@ -17,6 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from avatar_lab.model.attention import Mask, attend
+from avatar_lab.model.memory import Source, Sources
 from avatar_lab.model.rotary import rotate
 
 
@@ -157,3 +158,25 @@ class Layer(nn.Module):
             x_BND = self.see(x_BND, memory.see, rotation_of_speaking)
         x_BND = torch.addcmul(x_BND, gate3, self.feed_forward(torch.addcmul(shift3, self.norm3(x_BND), 1 + scale3)))
         return x_BND, (k, v)
+
+
+def project(layer: Layer, sources: Sources, anchor: tuple[Tensor, Tensor, Tensor] | None = None) -> LayerMemory:
+    """Keys and values of all sources in one layer; ``anchor`` (keys, values, visibility) was projected before."""
+    source = sources.conditions
+    k, v = layer.conditions.project(source.features_BMD)
+    visible = source.visible_BNM
+    if anchor is not None:
+        k, v = torch.cat([anchor[0], k], dim=2), torch.cat([anchor[1], v], dim=2)
+        visible = torch.cat([anchor[2][:, None].expand(-1, visible.shape[1], -1), visible], dim=2)
+
+    def branch(part: Branch | None, source: Source | None) -> KeyValues | None:
+        if part is None or source is None:
+            return None
+        projected = part.attention.project(source.features_BMD, source.rotation_MP2)
+        return part.attention.with_sink(*projected, source.visible_BNM)
+
+    return LayerMemory(
+        conditions=layer.conditions.with_sink(k, v, visible),
+        listen=branch(layer.listen, sources.listen),
+        see=branch(layer.see, sources.see),
+    )

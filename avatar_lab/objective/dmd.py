@@ -59,6 +59,14 @@ def dmd_loss(clean: Tensor, gradient: Tensor, generated: Tensor, *, tokens: slic
     return 0.5 * share_B * masked_mean((clean - target).square(), part)
 
 
+def exit_of(step: int, num_steps: int) -> int:
+    """After how many of ``num_steps`` denoising steps the rollout of a training step ends: as many training steps in a
+    row end once after each, in an order that differs. The same on all ranks, so that none waits for a longer rollout.
+    """
+    turn, place = divmod(step, num_steps)
+    return 1 + int(torch.randperm(num_steps, generator=torch.Generator().manual_seed(turn))[place])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pull:
     """The gradient on a window's clean states, and its size for the log."""
@@ -81,7 +89,7 @@ class Noised(TensorRecord):
 class SelfForcing:
     """Losses of student and critic.
 
-    sampler    the student's steps; the exit step is drawn anew for each rollout and shared by all of its blocks
+    sampler    the student's steps; the step at which a rollout exits is shared by all of its blocks (:func:`exit_of`)
     guidance   scale of the real score per level (``uncond + s (cond - uncond)``): towards what is heard, and seen
     guidance_own_audio  the same towards its own script, as audio-driven avatars are guided; 1 is none
     role       how both scores see a window: causal on the student's history, or bidirectional, an ablation whose real
@@ -111,12 +119,10 @@ class SelfForcing:
         self.min_u, self.scored_blocks, self.role = min_u, scored_blocks, role
 
     def generate(self, student: AvatarModel, batch: DyadBatch, rng: torch.Generator, *, step: int) -> Rollouts:
-        """Roll the student out on the conditions of a batch, exiting at the random step that belongs to training step
-        ``step``: the same on all ranks, so that none waits for another's longer rollout."""
+        """Roll the student out on the conditions of a batch, exiting at the random step of training step ``step``."""
         window = condition(student, batch, self.rates, self.silence_K, student.level, rng)
-        exit_rng = torch.Generator().manual_seed(step)
-        num_steps = 1 + int(torch.randint(len(self.sampler.steps), (1,), generator=exit_rng))
-        blocks = own_rollout(student, window.context, batch, rng, sampler=self.sampler, num_steps=num_steps)
+        exit_step = exit_of(step, len(self.sampler.steps))
+        blocks = own_rollout(student, window.context, batch, rng, sampler=self.sampler, num_steps=exit_step)
         estimate = [block.denoised.estimate for block in blocks]
         history = join([block.clean for block in blocks])
         silence_D = student.codebook.embed(self.silence_K.to(history.audio_BAD.device))

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.codec.pretrained import PretrainedFolder
 from avatar_lab.model.dit import JointDiT
-from avatar_lab.model.embedding import VelocityHead
+from avatar_lab.model.video_head import VelocityHead
 
 log = logging.getLogger(__name__)
 

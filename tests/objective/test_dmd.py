@@ -11,8 +11,9 @@ from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.level import Level
 from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates
-from avatar_lab.objective.dmd import SelfForcing, dmd_gradient, dmd_loss
+from avatar_lab.objective.dmd import SelfForcing, dmd_gradient, dmd_loss, exit_of
 from avatar_lab.objective.rollouts import Rollouts
+from avatar_lab.plan_trace import LATE
 from tests.factory import SILENCE_K, random_batch, tiny_model
 
 
@@ -64,6 +65,13 @@ def test_gradient_is_normalised_per_sample_over_generated_tokens_only() -> None:
     assert torch.equal(gradient[1, 1:], torch.zeros(3, 2))
     assert torch.equal(gradient[2], torch.zeros(4, 2))
     assert torch.equal(dmd_loss(clean, gradient, generated)[2], torch.tensor(0.0))
+
+
+def test_rollouts_exit_equally_often_at_each_step_in_an_order_that_changes() -> None:
+    rounds = [tuple(exit_of(step, 3) for step in range(start, start + 3)) for start in range(0, 60, 3)]
+    assert all(sorted(order) == [1, 2, 3] for order in rounds)
+    assert len(set(rounds)) > 3
+    assert [exit_of(LATE, num_steps) for num_steps in range(1, 7)] == [1, 2, 3, 4, 5, 6]  # as plans take for granted
 
 
 @pytest.mark.parametrize("level", [Level.LISTEN, Level.SEE])

@@ -49,7 +49,7 @@ def through_the_loop(
 ) -> dict[str, Tensor]:
     """Gradients of the plain loop, everything in one graph: only what the cache remembers is constant."""
     cache = model.net.start(context.anchor)
-    cache.anchor = model.net.project_anchor(context.anchor)
+    cache.anchor_projected = model.net.project_anchor(context.anchor)
     total = torch.zeros((), dtype=torch.float64)
     for number, (inputs, block) in enumerate(zip(block_inputs(context, model.layout), blocks, strict=True)):
         memory = model.net.begin_block(inputs, cache)
