@@ -27,7 +27,7 @@ class Device:
     """An assumption, not a quotation: on-demand rent as of 2026."""
     gpus_per_node: int = 8
     half: bool = True
-    """Computes in bfloat16, on weights kept in fp32."""
+    """A GPU, which multiplies fast in bfloat16; else a CPU that does not."""
 
     def bandwidth(self, gpus: int) -> float:
         """Of the slowest link between ``gpus`` devices. Beyond one machine every message is charged at the network's
@@ -75,9 +75,11 @@ class StepCost(Linear):
     optimizer_bytes: float
     average_bytes: float
     activation_bytes: float
-    """What autograd keeps of the largest turn."""
+    """What autograd keeps of the largest turn: under autocast, values in bfloat16 and fp32, and copies of weights."""
     checkpointed_bytes: float
     """The same if each layer kept its input alone and computed the rest again when its turn comes."""
+    copied_bytes: float
+    """Of ``activation_bytes``, those copies of weights, in bfloat16: sharded runs let them go and gather them again."""
     reduced_bytes: float
     """Gradients that all devices average in one step."""
     gathered_bytes: float
@@ -89,10 +91,11 @@ class StepCost(Linear):
     """Gradients of weights which stay whole then: they are averaged once a step."""
 
     def memory(self, gpus: int, *, sharded: bool, checkpointed: bool) -> float:
-        """Bytes per device. Replicas average gradients as one vector, a copy."""
+        """Bytes per device. Replicas average gradients as one vector, a copy. Sharded and checkpointed, copies of the
+        weights of one layer are counted, though these are let go."""
         fixed = self.weight_bytes + self.gradient_bytes + self.optimizer_bytes + self.average_bytes
         flat = self.gradient_bytes if gpus > 1 else 0.0
-        kept = self.checkpointed_bytes if checkpointed else self.activation_bytes
+        kept = self.checkpointed_bytes if checkpointed else self.activation_bytes - sharded * self.copied_bytes
         return (fixed / gpus if sharded else fixed + flat) + kept
 
 

@@ -18,9 +18,10 @@ from typing import Any, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx.experimental import _config as experimental
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from avatar_lab.codec.protocol import AudioCodec, VideoCodec
@@ -46,42 +47,84 @@ def flop_counter() -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping={_CPU_ATTENTION: forward, _CPU_ATTENTION_BACKWARD: backward})
 
 
+_HALF = {"linear", "matmul", "einsum", "mm", "bmm", "addmm", "baddbmm", "conv1d", "conv2d", "conv3d",
+         "scaled_dot_product_attention"}  # fmt: skip
+_SINGLE = {"layer_norm", "rms_norm", "group_norm", "softmax", "log_softmax", "logsumexp", "cross_entropy", "nll_loss",
+           "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy_with_logits", "softplus", "exp",
+           "log", "rsqrt", "pow", "__rdiv__", "sum", "prod", "cumsum", "norm"}  # fmt: skip
+_WIDEST = {"addcmul", "addcdiv", "cat", "stack", "scatter_add"}
+"""Functions whose arguments autocast casts to bfloat16; on CUDA alone (``ATen/autocast_mode.h``), to fp32 and to the
+widest among them."""
+
+
 class Imagining(TorchFunctionMode):
     """Answers what code asks of values that are not there: every stream is on, every mask is full, numbers are 0.
 
-    Attention is the fused kernel, which keeps no logits. ``compiled_masks``: masks of the avatar's own tokens are
-    compiled (FlexAttention on CUDA) and take no memory; else they are dense, as on CPUs.
+    What autograd keeps depends on kernels. ``cuda``: masks of the avatar's own tokens are compiled (FlexAttention) and
+    take no memory, attention is fused, which keeps no logits, and so are RMS norms. Else as on CPUs: masks are dense,
+    and attention in bfloat16 is written out (``model/attention.py``).
+
+    While autocast is enabled for CUDA, arguments are cast here, since torch has no autocast for the meta device.
     """
 
-    def __init__(self, *, compiled_masks: bool) -> None:
+    def __init__(self, *, cuda: bool) -> None:
         super().__init__()
-        self.compiled_masks = compiled_masks
+        self.cuda = cuda
+        self.copies: list[Tensor] = []
+        """Parameters in bfloat16, one per use: training caches none (Lightning's ``MixedPrecision``)."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch.is_autocast_enabled("cuda"):
+            args, kwargs = self._cast(getattr(func, "__name__", ""), (args, kwargs))
         if func is F.scaled_dot_product_attention and args[0].is_meta:
             return self._attention(*args, **kwargs)
+        if func is F.rms_norm and self.cuda and args[0].is_meta:  # the meta device has no fused kernel but this
+            return F.layer_norm(args[0], args[1], kwargs["weight"])
         if func in (Tensor.__bool__, Tensor.__float__) and args[0].is_meta:
             return func is Tensor.__bool__ or 0.0
         return func(*args, **kwargs)
 
+    def _cast(self, name: str, given: Any) -> Any:
+        """Arguments as autocast passes them on."""
+        wide = name in _WIDEST and any(isinstance(x, Tensor) and x.dtype == torch.float32 for x in tree_leaves(given))
+        if name not in _HALF and not (self.cuda and (wide or name in _SINGLE)):
+            return given
+        dtype = torch.bfloat16 if name in _HALF else torch.float32
+
+        def cast(x: Tensor) -> Tensor:
+            if x.dtype not in (torch.bfloat16, torch.float32) or x.dtype == dtype:
+                return x
+            made = x.to(dtype)
+            if isinstance(x, nn.Parameter):
+                self.copies.append(made)
+            return made
+
+        return tree_map_only(Tensor, cast, given)
+
     def _attention(self, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         own = attn_mask is not None and attn_mask.ndim == 2
-        mask = None if attn_mask is None or (own and self.compiled_masks) else attn_mask.to(q.dtype)
+        mask = None if attn_mask is None or (own and self.cuda) else attn_mask.to(q.dtype)
+        if q.dtype == torch.bfloat16 and not self.cuda:
+            logits = q * q.shape[-1] ** -0.5 @ k.mT
+            written_out: Tensor = (logits if mask is None else logits + mask).softmax(-1) @ v
+            return written_out
         found: Tensor = _CPU_ATTENTION(q, k, v, 0.0, False, attn_mask=mask)[0]
         return found
 
 
 @contextmanager
-def imagining(*, compiled_masks: bool) -> Iterator[None]:
-    """Run code on meta tensors; see :class:`Imagining`."""
-    before = experimental.meta_nonzero_assume_all_nonzero
+def imagining(*, cuda: bool, half: bool = False) -> Iterator[Imagining]:
+    """Run code on meta tensors; see :class:`Imagining`. ``half``: under autocast to bfloat16."""
+    nonzero, autocast = experimental.meta_nonzero_assume_all_nonzero, torch.is_autocast_enabled("cuda")
     experimental.meta_nonzero_assume_all_nonzero = True
+    torch.set_autocast_enabled("cuda", half)  # ``torch.autocast`` refuses where there is no GPU
     try:
-        with Imagining(compiled_masks=compiled_masks):
-            yield
+        with Imagining(cuda=cuda) as imagined:
+            yield imagined
     finally:
-        experimental.meta_nonzero_assume_all_nonzero = before
+        experimental.meta_nonzero_assume_all_nonzero = nonzero
+        torch.set_autocast_enabled("cuda", autocast)
 
 
 def without_weights(group: Mapping[str, Any]) -> dict[str, Any]:

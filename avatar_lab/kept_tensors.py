@@ -41,6 +41,10 @@ class Kept:
     def total(self) -> int:
         return sum(self.sizes.values())
 
+    def share(self, tensors: list[Tensor]) -> int:
+        """Bytes of those of ``tensors`` that are kept."""
+        return sum(self.sizes.get(x.untyped_storage()._cdata, 0) for x in tensors)
+
     @property
     def checkpointed(self) -> int:
         inside = [size for layer, size in self.by_layer.items() if layer is not None]

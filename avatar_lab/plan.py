@@ -100,12 +100,16 @@ def make_plan(
     setting, size = setting_of(config, layout), size_of(config)
 
     sharded = config.cluster["machine"]["strategy"] == "sharded"
+    precision = config.cluster["machine"]["precision"]
+    if precision == "64-true":
+        raise ValueError("cluster.machine.precision=64-true cannot be planned: choose auto, 32-true or bf16-mixed")
+    half = precision == "bf16-mixed" or (precision == "auto" and machine.half)
     checkpointed = bool(config.training["checkpoint_activations"])
 
     def step(num_layers: int, num_blocks: int) -> StepCost:
         return trace_step(
             config, setting, replace(size, num_layers=num_layers), num_blocks=num_blocks,
-            batch_size=whole // (gpus * accumulate), half=machine.half, compiled_masks=machine.half,
+            batch_size=whole // (gpus * accumulate), cuda=machine.half, half=half, student_steps=student_steps,
         )  # fmt: skip
 
     window = int(config.data["num_blocks"])

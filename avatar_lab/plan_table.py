@@ -19,7 +19,7 @@ def show(plan: Plan, console: Console) -> None:
         "compute": f"{cost.flops / 1e12:,.3g} TFLOP per step and device (attention counted dense)",
         "step time": f"{plan.compute_seconds:.3g} s at {plan.utilisation:.0%} of "
         f"{device.peak_flops / 1e12:,.4g} TFLOP/s",
-        "weights": f"{cost.weight_bytes / GIB:.2f} GiB" + (" (fp32, and bfloat16 copies)" if device.half else ""),
+        "weights": f"{cost.weight_bytes / GIB:.2f} GiB (fp32)",
         "gradients": f"{cost.gradient_bytes / GIB:.2f} GiB" + (" and a flat copy" if plan.gpus > 1 else ""),
         "optimisers": f"{cost.optimizer_bytes / GIB:.2f} GiB",
         "averages": f"{cost.average_bytes / GIB:.2f} GiB",

@@ -28,9 +28,9 @@ from avatar_lab.stage.start import ModelSize, Setting, fresh, imagined_artefacts
 from avatar_lab.tensors import AVState
 from avatar_lab.train import chosen
 
-LATE = 1789
-"""The step that is traced, long after any warm-up: all roles take their turn, and rollouts of up to six steps exit at
-their last, so none costs more."""
+LATE = 73500
+"""The step that is traced, long after any warm-up: all roles take their turn (it is a multiple of 60), and rollouts of
+up to six steps exit at their last, so none costs more."""
 ROLLING_OUT = (SelfForcing, Preference, See)
 
 
@@ -57,9 +57,10 @@ def size_of(config: RunConfig) -> ModelSize:
     return size
 
 
-def _stage(config: RunConfig, setting: Setting, size: ModelSize) -> Stage:
+def _stage(config: RunConfig, setting: Setting, size: ModelSize, student_steps: int = 3) -> Stage:
     def imagine(stage: str, level: Level, asked: Setting) -> Checkpoint:
-        made = fresh(size=size, setting=asked, level=level, window_blocks=config.data["num_blocks"])
+        blocks = config.data["num_blocks"]
+        made = fresh(size=size, setting=asked, level=level, window_blocks=blocks, num_steps=student_steps)
         return Checkpoint(model=made.model, card=replace(made.card, stage=stage))
 
     given = dict(chosen("stage", config.stage))
@@ -92,18 +93,18 @@ def trace_step(
     size: ModelSize,
     *,
     batch_size: int,
+    cuda: bool,
     half: bool,
-    compiled_masks: bool,
     num_blocks: int | None = None,
+    student_steps: int = 3,
 ) -> StepCost:
-    """One step of ``batch_size`` windows on one device, on the network as it is; bfloat16 activations if ``half``.
-    ``num_blocks``: of other windows than the run's."""
-    stage = _stage(config, setting, size)
-    dtype = torch.bfloat16 if half else torch.float32
-    stage.roles.to(dtype)
+    """One step of ``batch_size`` windows on one device, on the network as it is, weights in fp32: a GPU or a CPU, with
+    products in bfloat16 (autocast) if ``half``. ``num_blocks``: of other windows than the run's. A student that starts
+    from an earlier run rolls out in ``student_steps``."""
+    stage = _stage(config, setting, size, student_steps)
     batch = imagined_batch(
         setting.layout, setting.audio_codec, setting.video_codec,
-        size=batch_size, num_blocks=num_blocks or config.data["num_blocks"], dtype=dtype,
+        size=batch_size, num_blocks=num_blocks or config.data["num_blocks"], dtype=torch.float32,
     )  # fmt: skip
     settings = build(config.training).optimizers
     optimizers = {role: settings[role].build(stage.roles[role]) for role in stage.trained}
@@ -112,11 +113,11 @@ def trace_step(
             group.pop("fused", None)  # there is no fused kernel for tensors without values
             group["fused"] = False
     kept, gathers = Kept(stage.roles), Gathers()
-    activations = checkpointed = reduced = averaged = 0
+    activations = checkpointed = copied = reduced = averaged = 0
     trained = {role: _trained(stage.roles[role]) for role in stage.trained}
     whole = {role: size - sum(map(_trained, shared_maps(stage.roles[role]))) for role, size in trained.items()}
     with (
-        imagining(compiled_masks=compiled_masks),
+        imagining(cuda=cuda, half=half) as imagined,
         flop_counter() as counter,
         kept.watching(stage.roles),
         gathers.watching(stage.roles),
@@ -125,8 +126,11 @@ def trace_step(
             for part in parts_of(losses):
                 part.total.backward()
                 gathers.end_backward()
-                activations, checkpointed = max(activations, kept.total), max(checkpointed, kept.checkpointed)
+                if kept.total > activations:
+                    activations, copied = kept.total, kept.share(imagined.copies)
+                checkpointed = max(checkpointed, kept.checkpointed)
                 kept.clear()
+                imagined.copies.clear()
             optimizers[role].step()
             optimizers[role].zero_grad(set_to_none=True)
             reduced += 4 * trained[role]
@@ -138,12 +142,13 @@ def trace_step(
         flops=counter.get_total_flops(),
         parameters=parameters,
         trained=sum(trained.values()),
-        weight_bytes=4 * parameters + (2 * parameters if half else 0),  # bfloat16 products need copies
+        weight_bytes=4 * parameters,
         gradient_bytes=4 * max(trained.values()),
         optimizer_bytes=4 * moments,
         average_bytes=4 * sum(trained[role] for role in stage.averaged),
         activation_bytes=activations,
         checkpointed_bytes=checkpointed,
+        copied_bytes=copied,
         reduced_bytes=reduced,
         gathered_bytes=(2 if half else 4) * gathers.gathered,
         scattered_bytes=4 * gathers.scattered,
@@ -164,7 +169,7 @@ def trace_stream(setting: Setting, size: ModelSize, *, half: bool) -> StreamCost
         model = fresh(size=size, setting=setting, level=Level.SEE, window_blocks=layout.history_blocks).model.to(dtype)
     batch = imagined_batch(layout, setting.audio_codec, setting.video_codec, size=1, num_blocks=2, dtype=dtype)
     flops = []
-    with imagining(compiled_masks=True):
+    with imagining(cuda=True):
         context = live_context(batch, layout, Level.SEE, silence_K=setting.audio_codec.silence_K.to(META))
         *_, inputs = block_inputs(context, layout)
         cache = model.net.start(batch.anchor)

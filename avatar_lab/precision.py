@@ -31,5 +31,5 @@ def block_products(device: str) -> AbstractContextManager[object]:
 
 
 def exact_products(device: str) -> AbstractContextManager[object]:
-    """Context without autocast, on the meta device too, which knows none."""
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    """Context without autocast, on the meta device too, where GPUs are imagined (``imagine.py``)."""
+    return torch.autocast("cuda" if device == "meta" else device, enabled=False)

@@ -7,17 +7,21 @@ import re
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 
 from avatar_lab import plan as planning
 from avatar_lab import plan_trace as tracing
 from avatar_lab.config import build_layout, load
 from avatar_lab.construct import build
 from avatar_lab.cost_model import StepCost, all_reduce_bytes, device_named, sharded_bytes
-from avatar_lab.imagine import at_depth, at_length, flop_counter, imagined_batch
+from avatar_lab.imagine import Imagining, at_depth, at_length, flop_counter, imagined_batch
 from avatar_lab.kept_tensors import Gathers, Kept
 from avatar_lab.level import Level
 from avatar_lab.stage.start import fresh
@@ -40,28 +44,92 @@ def test_a_size_has_the_parameters_that_its_yaml_says(name: str) -> None:
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(float(stated[1]), rel=0.03)
 
 
-def test_a_real_step_does_and_keeps_what_was_traced() -> None:
+@pytest.mark.parametrize("half", [False, True])
+def test_a_real_step_does_and_keeps_what_was_traced(half: bool) -> None:
     config = load(SMALL)
     shared = shared_objects(config)
     setting, size = tracing.setting_of(config, shared["layout"]), tracing.size_of(config)
-    traced = tracing.trace_step(config, setting, size, batch_size=2, half=False, compiled_masks=False)
+    traced = tracing.trace_step(config, setting, size, batch_size=2, cuda=False, half=half)
     stage = build_stage(config, shared)
     shapes = imagined_batch(
         setting.layout, setting.audio_codec, setting.video_codec, size=2, num_blocks=4, dtype=torch.float32
     )
     batch = shapes.apply(lambda x: torch.ones(x.shape, dtype=x.dtype))
     kept = Kept(stage.roles)
-    with flop_counter() as counter, kept.watching(stage.roles):
-        for _, losses in stage.turns(batch, 0, torch.Generator().manual_seed(0)):
-            losses.total.backward()  # type: ignore[union-attr]
-            activations, checkpointed = kept.total, kept.checkpointed
+    precision = MixedPrecision("bf16-mixed", "cpu") if half else Precision()  # what training enters
+    with flop_counter() as counter:
+        with precision.forward_context(), kept.watching(stage.roles):
+            for _, losses in stage.turns(batch, 0, torch.Generator().manual_seed(0)):
+                losses.total.backward()  # type: ignore[union-attr]
+                activations, checkpointed = kept.total, kept.checkpointed
+        gradients = sum(p.grad.nbytes for p in stage.roles.parameters() if p.grad is not None)
         optimizer = build(config.training).optimizers["teacher"].build(stage.roles["teacher"])
-        optimizer.step()
+        optimizer.step()  # not under autocast: matrix products in bfloat16 take minutes on CPUs without instructions
     state = sum(x.numel() for s in optimizer.state.values() for x in s.values() if isinstance(x, Tensor) and x.ndim)
     assert counter.get_total_flops() == pytest.approx(traced.flops, rel=0.1)
     assert activations == pytest.approx(traced.activation_bytes, rel=0.1)
     assert checkpointed == pytest.approx(traced.checkpointed_bytes, rel=0.1)
     assert 4 * state == traced.optimizer_bytes
+    assert gradients == pytest.approx(traced.gradient_bytes, rel=0.01)
+
+
+class OnFakes(Imagining):
+    """The same answers for fake tensors, which torch casts itself."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return self._attention(*(x.bfloat16() for x in args), **(kwargs or {}))
+        if func is Tensor.__getitem__ and isinstance(args[1], Tensor) and args[1].dtype == torch.bool:
+            return args[0].flatten()
+        return (
+            func is Tensor.__bool__ or 0.0
+            if func in (Tensor.__bool__, Tensor.__float__)
+            else func(*args, **kwargs or {})
+        )
+
+
+def test_autocast_on_gpus_keeps_what_was_traced() -> None:
+    """Torch's own autocast for CUDA, on fake tensors: forward alone, as a backward pass would ask for a driver."""
+    config = load(SMALL)
+    setting, size = tracing.setting_of(config, build_layout(config.layout)), tracing.size_of(config)
+    traced = tracing.trace_step(config, setting, size, batch_size=2, cuda=True, half=True)
+    stage = tracing._stage(config, setting, size)
+    shapes = imagined_batch(
+        setting.layout, setting.audio_codec, setting.video_codec, size=2, num_blocks=4, dtype=torch.float32
+    )
+
+    def fake(x: Tensor) -> Tensor:
+        made = torch.empty(x.shape, dtype=x.dtype, device="cuda")
+        return nn.Parameter(made) if isinstance(x, nn.Parameter) else made
+
+    with FakeTensorMode(allow_non_fake_inputs=True), OnFakes(cuda=True):
+        for module in stage.roles.modules():
+            for tensors in (module._parameters, module._buffers):
+                tensors.update({name: fake(x) for name, x in tensors.items() if x is not None})
+        kept, batch = Kept(stage.roles), shapes.apply(fake)
+        torch.set_autocast_enabled("cuda", True)
+        torch.set_autocast_dtype("cuda", torch.bfloat16)
+        torch.set_autocast_cache_enabled(False)
+        try:
+            with kept.watching(stage.roles):
+                _ = next(iter(stage.turns(batch, tracing.LATE, torch.Generator().manual_seed(0))))
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+            torch.set_autocast_cache_enabled(True)
+    assert kept.total == pytest.approx(traced.activation_bytes, rel=0.02)
+    assert kept.checkpointed == pytest.approx(traced.checkpointed_bytes, rel=0.02)
+
+
+def test_a_rollout_costs_as_many_passes_as_its_student_has_steps() -> None:
+    config = load(["experiment=quickstart/self_forcing", *SMALL[1:]])
+    setting, size = tracing.setting_of(config, build_layout(config.layout)), tracing.size_of(config)
+    flops = [
+        tracing.trace_step(
+            config, setting, size, batch_size=1, cuda=True, half=False, num_blocks=1, student_steps=steps
+        ).flops
+        for steps in (1, 2, 3)
+    ]
+    assert flops[2] - flops[1] == flops[1] - flops[0] > 0
 
 
 def test_depth_is_extrapolated_exactly() -> None:
@@ -70,7 +138,7 @@ def test_depth_is_extrapolated_exactly() -> None:
 
     def trace(num_layers: int) -> StepCost:
         deep = replace(size, num_layers=num_layers)
-        return tracing.trace_step(config, setting, deep, batch_size=2, half=True, compiled_masks=True)
+        return tracing.trace_step(config, setting, deep, batch_size=2, cuda=True, half=True)
 
     whole, guessed = trace(6), at_depth(trace, 6)
     for field in fields(StepCost):
@@ -88,7 +156,7 @@ def test_published_sizes_are_what_their_whole_depth_measures(name: str) -> None:
 
     def trace(num_layers: int) -> StepCost:
         deep = replace(size, num_layers=num_layers)
-        return tracing.trace_step(config, setting, deep, batch_size=1, half=True, compiled_masks=True)
+        return tracing.trace_step(config, setting, deep, batch_size=1, cuda=True, half=True)
 
     whole, guessed = trace(size.num_layers), at_depth(trace, size.num_layers)
     for field in fields(StepCost):
@@ -169,9 +237,7 @@ def test_rollouts_are_extrapolated_exactly(name: str) -> None:
     setting, size = tracing.setting_of(config, build_layout(config.layout)), tracing.size_of(config)
 
     def trace(num_blocks: int) -> StepCost:
-        return tracing.trace_step(
-            config, setting, size, batch_size=2, half=True, compiled_masks=True, num_blocks=num_blocks
-        )
+        return tracing.trace_step(config, setting, size, batch_size=2, cuda=True, half=True, num_blocks=num_blocks)
 
     assert tracing.rolls_out(config)
     assert at_length(trace, 5) == trace(5)

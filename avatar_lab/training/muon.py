@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from avatar_lab.precision import fast_bfloat16
+from avatar_lab.precision import exact_products, fast_bfloat16
 from avatar_lab.training.optimizer import AdamW
 
 WORTH_HALF = 64
@@ -36,9 +36,10 @@ def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
     if large and fast_bfloat16(matrix.device.type):  # precise enough for directions, as in the reference
         x = x.bfloat16()
     linear, cubic, quintic = _QUINTIC
-    for _ in range(iterations):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=cubic, alpha=quintic), x, beta=linear)
+    with exact_products(matrix.device.type):  # optimisers step inside the autocast of a training step
+        for _ in range(iterations):
+            gram = x @ x.mT
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=cubic, alpha=quintic), x, beta=linear)
     return (x.mT if tall else x).reshape(matrix.shape).to(matrix.dtype)
 
 

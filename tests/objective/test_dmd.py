@@ -71,6 +71,7 @@ def test_rollouts_exit_equally_often_at_each_step_in_an_order_that_changes() -> 
     rounds = [tuple(exit_of(step, 3) for step in range(start, start + 3)) for start in range(0, 60, 3)]
     assert all(sorted(order) == [1, 2, 3] for order in rounds)
     assert len(set(rounds)) > 3
+    assert LATE % 60 == 0
     assert [exit_of(LATE, num_steps) for num_steps in range(1, 7)] == [1, 2, 3, 4, 5, 6]  # as plans take for granted
 
 

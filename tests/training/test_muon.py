@@ -86,3 +86,10 @@ def test_singular_values_come_near_one_in_whatever_precision_this_machine_picks(
     values = torch.linalg.svdvals(orthogonalise(torch.randn(3, size, 4 * size)))
     assert values.min() > 0.6
     assert values.max() < 1.3
+
+
+def test_autocast_around_a_step_does_not_round_small_matrices() -> None:
+    matrix = torch.randn(WORTH_HALF // 2, WORTH_HALF, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = orthogonalise(matrix)
+    assert torch.equal(under_autocast, orthogonalise(matrix))
