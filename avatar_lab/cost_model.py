@@ -91,12 +91,15 @@ class StepCost(Linear):
     """Gradients of weights which stay whole then: they are averaged once a step."""
 
     def memory(self, gpus: int, *, sharded: bool, checkpointed: bool) -> float:
-        """Bytes per device. Replicas average gradients as one vector, a copy. Sharded and checkpointed, copies of the
-        weights of one layer are counted, though these are let go."""
+        """Bytes per device. Replicas average gradients as one vector, a copy."""
         fixed = self.weight_bytes + self.gradient_bytes + self.optimizer_bytes + self.average_bytes
         flat = self.gradient_bytes if gpus > 1 else 0.0
-        kept = self.checkpointed_bytes if checkpointed else self.activation_bytes - sharded * self.copied_bytes
-        return (fixed / gpus if sharded else fixed + flat) + kept
+        return (fixed / gpus if sharded else fixed + flat) + self.kept_bytes(sharded=sharded, checkpointed=checkpointed)
+
+    def kept_bytes(self, *, sharded: bool, checkpointed: bool) -> float:
+        """Of activations, which a smaller batch has fewer of. Sharded and checkpointed, copies of the weights of one
+        layer are counted, though these are let go."""
+        return self.checkpointed_bytes if checkpointed else self.activation_bytes - sharded * self.copied_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

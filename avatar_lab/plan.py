@@ -196,7 +196,7 @@ def _advice(plan: Plan) -> list[str]:
         if plan.gpus > 1 and (replicas or not plan.checkpointed) and plan.memory_sharded_bytes <= room:
             change = "sharding weights as well" if replicas else "checkpointing layers as well"
             helps.append(f"{change} ({plan.memory_sharded_bytes / GIB:.1f} GiB)")
-        kept = plan.cost.checkpointed_bytes if plan.checkpointed else plan.cost.activation_bytes
+        kept = plan.cost.kept_bytes(sharded=not replicas, checkpointed=plan.checkpointed)
         if plan.memory_bytes - kept < room:
             helps.append("a larger training.accumulate, or more gpus")
         said.append(

@@ -148,9 +148,9 @@ def trace_step(
         average_bytes=4 * sum(trained[role] for role in stage.averaged),
         activation_bytes=activations,
         checkpointed_bytes=checkpointed,
-        copied_bytes=copied,
+        copied_bytes=copied if cuda else 0,  # on CPUs shards are gathered in fp32 (training/sharding.py)
         reduced_bytes=reduced,
-        gathered_bytes=(2 if half else 4) * gathers.gathered,
+        gathered_bytes=(2 if half and cuda else 4) * gathers.gathered,
         scattered_bytes=4 * gathers.scattered,
         whole_bytes=averaged,
     )
