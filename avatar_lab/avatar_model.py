@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from avatar_lab.codebook import Codebook
@@ -37,6 +38,10 @@ class AvatarModel(nn.Module):
     @property
     def codebook(self) -> Codebook:
         return self.net.codebook
+
+    @property
+    def device(self) -> torch.device:
+        return self.codebook.tables_KVD.device
 
     def estimate(self, noisy: AVState, levels: NoiseLevels, prediction: Prediction) -> Estimate:
         """Clean estimate and logits of a prediction."""

@@ -17,6 +17,8 @@ class Device:
     name: str
     peak_flops: float
     """Of bfloat16 products."""
+    single_flops: float
+    """Of fp32 products; torch does not round their factors (TF32) unless it is told to."""
     memory_bytes: float
     memory_bandwidth: float
     link_bandwidth: float
@@ -29,6 +31,10 @@ class Device:
     half: bool = True
     """A GPU, which multiplies fast in bfloat16; else a CPU that does not."""
 
+    def flops(self, *, half: bool) -> float:
+        """A second, of products in bfloat16 or in fp32."""
+        return self.peak_flops if half else self.single_flops
+
     def bandwidth(self, gpus: int) -> float:
         """Of the slowest link between ``gpus`` devices. Beyond one machine every message is charged at the network's
         speed: a bound from above, since messages that stay inside a machine go faster."""
@@ -40,15 +46,15 @@ DEVICES = {
     for device in (
         # dense figures of H100 SXM and A100 80GB SXM as quoted from NVIDIA's data sheets, which give twice as much with
         # sparsity; H200 memory and bandwidth from third parties' pages; one 400 Gb/s card per device (200 for A100)
-        Device(name="h100", peak_flops=989e12, memory_bytes=80e9, memory_bandwidth=3.35e12, link_bandwidth=450e9,
-               node_bandwidth=50e9, dollars_per_hour=3.0),
-        Device(name="h200", peak_flops=989e12, memory_bytes=141e9, memory_bandwidth=4.8e12, link_bandwidth=450e9,
-               node_bandwidth=50e9, dollars_per_hour=3.8),
-        Device(name="a100", peak_flops=312e12, memory_bytes=80e9, memory_bandwidth=2.0e12, link_bandwidth=300e9,
-               node_bandwidth=25e9, dollars_per_hour=1.8),
+        Device(name="h100", peak_flops=989e12, single_flops=67e12, memory_bytes=80e9, memory_bandwidth=3.35e12,
+               link_bandwidth=450e9, node_bandwidth=50e9, dollars_per_hour=3.0),
+        Device(name="h200", peak_flops=989e12, single_flops=67e12, memory_bytes=141e9, memory_bandwidth=4.8e12,
+               link_bandwidth=450e9, node_bandwidth=50e9, dollars_per_hour=3.8),
+        Device(name="a100", peak_flops=312e12, single_flops=19.5e12, memory_bytes=80e9, memory_bandwidth=2.0e12,
+               link_bandwidth=300e9, node_bandwidth=25e9, dollars_per_hour=1.8),
         # an order of magnitude for one core with AVX2: 2 units x 8 lanes x 2 operations x 3 GHz
-        Device(name="cpu", peak_flops=96e9, memory_bytes=8e9, memory_bandwidth=10e9, link_bandwidth=1e9,
-               node_bandwidth=1e9, dollars_per_hour=0.05, half=False),
+        Device(name="cpu", peak_flops=96e9, single_flops=96e9, memory_bytes=8e9, memory_bandwidth=10e9,
+               link_bandwidth=1e9, node_bandwidth=1e9, dollars_per_hour=0.05, half=False),
     )
 }  # fmt: skip
 
@@ -104,12 +110,14 @@ class StepCost(Linear):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamCost(Linear):
-    """One block of one conversation against a full memory, as traced."""
+    """One block of one conversation against a full memory, as traced: weights in fp32, products in bfloat16 on GPUs."""
 
     begin_flops: float
     predict_flops: float
     write_flops: float
     weight_bytes: float
+    copied_bytes: float
+    """Copies of weights in bfloat16 that one pass makes."""
     cache_bytes: float
 
     def flops(self, num_steps: int) -> float:
@@ -117,10 +125,12 @@ class StreamCost(Linear):
         return self.begin_flops + num_steps * self.predict_flops + self.write_flops
 
     def seconds(self, device: Device, *, num_steps: int, utilisation: float) -> float:
-        """Each pass takes the longer of its products and of reading weights and cache once."""
-        reading = (self.weight_bytes + self.cache_bytes) / device.memory_bandwidth
+        """Each pass takes the longer of its products and of reading weights and cache once, and writing and reading
+        copies."""
+        reading = (self.weight_bytes + 2 * self.copied_bytes + self.cache_bytes) / device.memory_bandwidth
+        rate = device.flops(half=device.half) * utilisation
         passes = [self.begin_flops + self.predict_flops, *[self.predict_flops] * (num_steps - 1), self.write_flops]
-        return sum(max(flops / (device.peak_flops * utilisation), reading) for flops in passes)
+        return sum(max(flops / rate, reading) for flops in passes)
 
 
 def all_reduce_bytes(size: float, gpus: int) -> float:

@@ -11,49 +11,40 @@ import logging
 import time
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from avatar_lab.checkpoint import read_card
 from avatar_lab.config import CONFIG_MODULE, build_layout, run_task
 from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.schema import file_sha256
 from avatar_lab.evaluate_config import EvaluateConfig
-from avatar_lab.evaluation.agents import AGENTS, Agent, MediaAgent, ModelAgent, cast
+from avatar_lab.evaluation.agents import AGENTS, Agent, ModelAgent, cast
 from avatar_lab.evaluation.conversation import list_conversations, recorded_batch
-from avatar_lab.evaluation.exchange import films_state
 from avatar_lab.evaluation.hardware import describe_hardware
 from avatar_lab.evaluation.intervene import log_rows, run_interventions
 from avatar_lab.evaluation.latency import latency_path, measure_latency
 from avatar_lab.evaluation.live import Persona
 from avatar_lab.evaluation.notable import film_notable
-from avatar_lab.evaluation.plugin.protocol import identity_of
 from avatar_lab.evaluation.plugin.table import PLUGINS
 from avatar_lab.evaluation.progress import ShowAgents
 from avatar_lab.evaluation.reader_quality import read_quality
 from avatar_lab.evaluation.references import References, Unavailable
 from avatar_lab.evaluation.report import gather, write_summary
 from avatar_lab.evaluation.report_html import write_html
-from avatar_lab.evaluation.rows import Provenance
 from avatar_lab.evaluation.runner import run_agents
-from avatar_lab.evaluation.sources import Source, write_sources
+from avatar_lab.evaluation.sources import write_sources
 from avatar_lab.evaluation.studio import Studio
 from avatar_lab.evaluation.summary import write_json
 from avatar_lab.perception.pixel_reader import PixelReader
-from avatar_lab.precision import fast_bfloat16
+from avatar_lab.provenance import INTERVENTIONS_VERSION, provenance, source
 from avatar_lab.run_folder import commit
 
 log = logging.getLogger(__name__)
 
 READER_CONVERSATIONS = 4
-SETTINGS_VERSION = 6
-"""Raise when a change of code makes old rows wrong."""
-INTERVENTIONS_VERSION = 2
-"""The same for answers about interventions."""
 
 
 def run(config: EvaluateConfig) -> None:
@@ -143,64 +134,9 @@ def build_studio(config: EvaluateConfig) -> tuple[Studio, DyadData]:
         film_seconds=config.film_seconds,
         film_folder=Path(config.out) / "films",
         plugins=tuple(PLUGINS[name] for name in config.plugins),
+        device=config.place,
     )
     return studio, data
-
-
-def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenance:
-    """Shared columns of an agent's rows; ``config_sha`` covers settings, data, codecs and checkpoint."""
-    checkpoint, checkpoint_sha, level = None, None, None
-    if isinstance(agent, ModelAgent):
-        path = agent.path(Path(config.checkpoints))
-        checkpoint, level = str(path), int(agent.level)
-        checkpoint_sha = file_sha256(path) if path.is_file() else None
-    settings = {
-        "version": SETTINGS_VERSION,
-        "agent": agent.name,
-        "condition": agent.condition,
-        "checkpoint": checkpoint_sha,
-        "data": data.info.content_hash,
-        "codecs": [data.info.audio_fingerprint, data.info.video_fingerprint],
-        "reader": PixelReader.load().fingerprint(),
-        "fast_products": fast_bfloat16("cpu"),
-        "layout": config.layout,
-        "recordings": config.recordings is not None and Path(config.recordings).is_dir(),
-    } | {name: vars(config)[name] for name in ("split", "num_dyads", "seconds", "seed", "films", "film_seconds")}
-    if isinstance(agent, ModelAgent) and agent.offline:
-        settings["offline_dyads"] = config.offline_dyads
-    if isinstance(agent, ModelAgent) and agent.num_steps is not None:
-        settings["num_steps"] = agent.num_steps
-    if config.plugins:
-        settings["plugins"] = {name: identity_of(PLUGINS[name]) for name in config.plugins}
-    if isinstance(agent, MediaAgent):
-        settings["films"] = films_state(agent.folder)
-    return Provenance(
-        run_id=Path(config.out).name,
-        agent=agent.name,
-        checkpoint=checkpoint,
-        step=None,
-        level=level,
-        dataset=Path(config.shards).name,
-        split=config.split,
-        seed=config.seed,
-        condition=agent.condition,
-        code_sha=commit(),
-        config_sha=sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16],
-        device="cpu",
-    )
-
-
-def source(config: EvaluateConfig, data: DyadData, agent: Agent) -> Source:
-    """What the rows of an agent are made from."""
-    path = agent.path(Path(config.checkpoints)) if isinstance(agent, ModelAgent) else None
-    card = read_card(path) if path is not None and path.is_file() else None
-    return Source(
-        config_sha=provenance(config, data, agent).config_sha,
-        data_sha=data.info.content_hash,
-        checkpoint_sha=file_sha256(path) if path is not None and card is not None else None,
-        lineage=None if card is None else card.lineage,
-        commit=None if card is None else card.commit,
-    )
 
 
 def _offline(agent: Agent) -> bool:
@@ -238,7 +174,8 @@ def _latency(config: EvaluateConfig, studio: Studio) -> None:
             log.warning("latency of %s is not measured: %s", name, error)
             continue
         steps = "" if agent.num_steps is None else f" in {agent.num_steps} steps"
-        key = file_sha256(agent.path(Path(config.checkpoints))) + f" {config.latency_seconds:g} s{steps}"
+        where = "" if config.place == "cpu" else f" on {config.place}"
+        key = file_sha256(agent.path(Path(config.checkpoints))) + f" {config.latency_seconds:g} s{steps}{where}"
         if path.is_file() and json.loads(path.read_text()).get("checkpoint_sha256") == key:
             continue
         log.info("streaming %g s of %s through a live session", config.latency_seconds, name)

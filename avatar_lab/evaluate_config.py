@@ -13,6 +13,7 @@ from avatar_lab.construct import nearest
 from avatar_lab.evaluation.agents import AGENTS
 from avatar_lab.evaluation.intervene import INTERVENTIONS
 from avatar_lab.evaluation.plugin.table import PLUGINS
+from avatar_lab.precision import find_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class EvaluateConfig:
     offline_dyads: int | None
     batch_size: int
     workers: int
+    device: str | None
     films: int
     film_seconds: float
     notable: int
@@ -54,7 +56,7 @@ class EvaluateConfig:
         """Resolved config.
 
         Raises:
-            ValueError: a key, an agent, an intervention or a plugin is unknown.
+            ValueError: a key, an agent, an intervention or a plugin is unknown, or the device is not there.
         """
         return cls.of(known_keys(node, cls, "an evaluation"))
 
@@ -63,7 +65,7 @@ class EvaluateConfig:
         """From plain values.
 
         Raises:
-            ValueError: an agent, an intervention or a plugin is unknown.
+            ValueError: an agent, an intervention or a plugin is unknown, or the device is not there.
         """
         config = cls(**plain)
         for kind, names, known in (
@@ -75,4 +77,10 @@ class EvaluateConfig:
             for name in names:
                 if name not in known:
                     raise ValueError(f"unknown {kind} {name!r}{nearest(name, known)}; there are {known}")
+        find_device(config.device)
         return config
+
+    @property
+    def place(self) -> str:
+        """The device, found out where none is named."""
+        return str(find_device(self.device))

@@ -7,10 +7,10 @@
       evaluate: {num_dyads: 16, seconds: 54} # split: val, where the data have one
 
 Every so many steps, and at the end, what the stage would export is rolled out on the validation split, on the CPU of
-the first rank while the others wait. Values lie in ``<out>/judged.jsonl``, rows of all metrics beside them in
-``<out>/judged``: ``avatar_lab.evaluation.reading`` compares steps as it compares checkpoints. The artefacts of a
-finished run are those of its best step. A signal ends a judgement at once: its step is saved, and judged when the run
-goes on.
+the first rank while the others wait (on its GPU, where that has room for it, with ``evaluate: {device: cuda}``). Values
+lie in ``<out>/judged.jsonl``, rows of all metrics beside them in ``<out>/judged``: ``avatar_lab.evaluation.reading``
+compares steps as it compares checkpoints. The artefacts of a finished run are those of its best step. A signal ends a
+judgement at once: its step is saved, and judged when the run goes on.
 """
 
 from __future__ import annotations

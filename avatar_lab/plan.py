@@ -51,6 +51,8 @@ class Plan:
     batch_size: int
     accumulate: int
     utilisation: float
+    device_flops: float
+    """Per second, of products as configured."""
     steps: int
     model_parameters: float
     cost: StepCost
@@ -124,7 +126,8 @@ def make_plan(
     cost = replace(cost, **each_part)
     if checkpointed:  # by the usual shares, not traced: 4 forwards' worth instead of 3, 3 gathers instead of 2
         cost = replace(cost, flops=cost.flops * 4 / 3, gathered_bytes=cost.gathered_bytes * 3 / 2)
-    compute = cost.flops / (machine.peak_flops * utilisation)
+    rate = machine.flops(half=half)
+    compute = cost.flops / (rate * utilisation)
     ring = all_reduce_bytes(cost.reduced_bytes, gpus)
     shards = sharded_bytes(cost.gathered_bytes + cost.scattered_bytes, gpus) + all_reduce_bytes(cost.whole_bytes, gpus)
     bandwidth = machine.bandwidth(gpus)
@@ -140,6 +143,7 @@ def make_plan(
         batch_size=whole,
         accumulate=accumulate,
         utilisation=utilisation,
+        device_flops=rate,
         steps=steps,
         model_parameters=sum(p.numel() for p in model.parameters()),
         cost=cost,

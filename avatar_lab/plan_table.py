@@ -18,7 +18,7 @@ def show(plan: Plan, console: Console) -> None:
         "all roles": f"{cost.parameters / 1e6:,.1f} M parameters, {cost.trained / 1e6:,.1f} M trained",
         "compute": f"{cost.flops / 1e12:,.3g} TFLOP per step and device (attention counted dense)",
         "step time": f"{plan.compute_seconds:.3g} s at {plan.utilisation:.0%} of "
-        f"{device.peak_flops / 1e12:,.4g} TFLOP/s",
+        f"{plan.device_flops / 1e12:,.4g} TFLOP/s",
         "weights": f"{cost.weight_bytes / GIB:.2f} GiB (fp32)",
         "gradients": f"{cost.gradient_bytes / GIB:.2f} GiB" + (" and a flat copy" if plan.gpus > 1 else ""),
         "optimisers": f"{cost.optimizer_bytes / GIB:.2f} GiB",

@@ -163,13 +163,14 @@ def _trained(network: nn.Module) -> int:
 
 @torch.no_grad()
 def trace_stream(setting: Setting, size: ModelSize, *, half: bool) -> StreamCost:
-    """A block of one conversation at level 3, after the memory of the past has filled."""
-    layout, dtype = setting.layout, torch.bfloat16 if half else torch.float32
+    """A block of one conversation at level 3, after the memory of the past has filled; products in bfloat16 if
+    ``half``."""
+    layout, dtype = setting.layout, torch.float32
     with META:
-        model = fresh(size=size, setting=setting, level=Level.SEE, window_blocks=layout.history_blocks).model.to(dtype)
+        model = fresh(size=size, setting=setting, level=Level.SEE, window_blocks=layout.history_blocks).model
     batch = imagined_batch(layout, setting.audio_codec, setting.video_codec, size=1, num_blocks=2, dtype=dtype)
     flops = []
-    with imagining(cuda=True):
+    with imagining(cuda=True, half=half) as imagined:
         context = live_context(batch, layout, Level.SEE, silence_K=setting.audio_codec.silence_K.to(META))
         *_, inputs = block_inputs(context, layout)
         cache = model.net.start(batch.anchor)
@@ -183,9 +184,11 @@ def trace_stream(setting: Setting, size: ModelSize, *, half: bool) -> StreamCost
         with flop_counter() as counter:
             memory = model.net.begin_block(inputs, cache)
         flops.append(counter.get_total_flops())
+        imagined.copies.clear()
         with flop_counter() as counter:
             model.estimate_block(state, levels, memory)
         flops.append(counter.get_total_flops())
+        copied = sum(each.nbytes for each in imagined.copies)
         with flop_counter() as counter:
             model.net.write_block(state, memory, cache)
         flops.append(counter.get_total_flops())
@@ -196,6 +199,7 @@ def trace_stream(setting: Setting, size: ModelSize, *, half: bool) -> StreamCost
         begin_flops=flops[0],
         predict_flops=flops[1],
         write_flops=flops[2],
-        weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+        weight_bytes=sum(p.nbytes for p in model.parameters()),
+        copied_bytes=copied,
         cache_bytes=sum(x.numel() * x.element_size() for x in held),
     )

@@ -1,4 +1,4 @@
-"""Where bfloat16 products are fast: GPUs that support them, and CPUs that have instructions for them.
+"""Devices, and where bfloat16 products are fast: GPUs that support them, and CPUs that have instructions for them.
 
 Other CPUs emulate them slowly. On one core of an AMD EPYC with AVX512-BF16 a product of the tiny model runs five
 times as fast as in fp32 (experiments/LOG.md).
@@ -9,6 +9,28 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device of that name; ``None``: the first GPU, or where there is none the CPU.
+
+    Raises:
+        ValueError: there is no such device, or not on this machine.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name is None:
+        return torch.device("cuda", 0) if gpus else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={name} is none: choose cpu, cuda, cuda:0, or null for a GPU where there is one")
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise ValueError(
+            f"device={name} is not on this machine, which has {gpus} GPUs that torch can use: choose cpu, or null"
+        )
+    return device
 
 
 def fast_bfloat16(device: str) -> bool:
@@ -28,6 +50,11 @@ def block_products(device: str) -> AbstractContextManager[object]:
     """Context for rolling out block by block: on CPUs in fp32, since products are so small there that conversions take
     longer than bfloat16 saves; elsewhere as the caller has it."""
     return torch.autocast(device, enabled=False) if device == "cpu" else nullcontext()
+
+
+def live_products(device: str) -> AbstractContextManager[object]:
+    """Context for rolling out away from training: in bfloat16 on GPUs, as in ``block_products`` on CPUs."""
+    return block_products(device) if device == "cpu" else fast_products(device)
 
 
 def exact_products(device: str) -> AbstractContextManager[object]:

@@ -28,6 +28,7 @@ from avatar_lab.events.segments import to_mask
 from avatar_lab.events.turns import find_turns
 from avatar_lab.events.vad import detect_speech
 from avatar_lab.layout import Layout
+from avatar_lab.precision import find_device
 from avatar_lab.rollout.session import Script
 from avatar_lab.shipped import open_checkpoint
 
@@ -47,6 +48,7 @@ class StreamConfig:
     camera: bool
     scripted: bool
     seed: int
+    device: str | None
     codec: dict[str, Any]
 
     @classmethod
@@ -64,6 +66,7 @@ def run(config: StreamConfig) -> None:
     codecs = build(config.codec)
     audio_codec, video_codec = codecs["audio_codec"], codecs["video_codec"]
     checkpoint = open_checkpoint(config.checkpoint)
+    checkpoint.model.to(find_device(config.device))
     layout, spec = checkpoint.layout, video_codec.spec
     stem = Path(config.recording)
     people = [

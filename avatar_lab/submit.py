@@ -100,7 +100,8 @@ def training(name: str, out: str, configs: Sequence[RunConfig], after: Sequence[
 
 
 def evaluation(configs: Mapping[str, RunConfig], settings: Sequence[str]) -> Job:
-    """What gathers the artefacts of a graph and judges them, behind all of its stages: one process, on the CPU."""
+    """What gathers the artefacts of a graph and judges them, behind all of its stages: one process, and no GPU unless
+    ``cluster.evaluation`` asks for one."""
     first = next(iter(configs.values()))
     root = Path(first.root)
     export = ["avatar-lab", "export", *(config.out for config in configs.values()), "--to", str(root / "checkpoints")]
@@ -111,6 +112,7 @@ def evaluation(configs: Mapping[str, RunConfig], settings: Sequence[str]) -> Job
     if sbatch is not None:
         spared = [key for key in sbatch if "gpu" in key or key in MORE_THAN_ONE_TASK]
         sbatch = {key: value for key, value in sbatch.items() if key not in spared} | ONE_TASK
+        sbatch |= first.cluster["evaluation"]
     return Job(
         name="evaluate",
         out=str(root / "evaluation"),

@@ -13,7 +13,7 @@ from avatar_lab.evaluate import build_studio, measure_agents
 from avatar_lab.evaluate_config import EvaluateConfig
 from avatar_lab.evaluation.rows import samples_df
 
-_DEFAULTS = {"split": "val", "films": 0, "latency_seconds": 0}
+_DEFAULTS = {"split": "val", "films": 0, "latency_seconds": 0, "device": "cpu"}
 
 
 def validate(

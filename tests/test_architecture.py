@@ -46,6 +46,7 @@ FLOORS = (
             "plan",
             "plan_trace",
             "plan_table",
+            "provenance",
             "cost_model",
             "imagine",
             "kept_tensors",

@@ -202,6 +202,26 @@ def test_time_and_memory_are_those_of_the_configured_run() -> None:
     assert plain.memory_bytes > shards.memory_bytes > both.memory_bytes == plain.memory_sharded_bytes
 
 
+@pytest.mark.ci
+def test_products_in_fp32_take_their_own_time() -> None:
+    half, single = (planning.make_plan([*SMALL, f"cluster.machine.precision={p}"]) for p in ("bf16-mixed", "32-true"))
+    assert (half.device_flops, single.device_flops) == (989e12, 67e12)
+    assert single.compute_seconds / half.compute_seconds == pytest.approx(989 / 67, rel=0.01)
+
+
+def test_streaming_on_a_gpu_reads_weights_and_makes_copies() -> None:
+    config = load(SMALL)
+    setting, size = tracing.setting_of(config, build_layout(config.layout)), tracing.size_of(config)
+    cost, exact = (tracing.trace_stream(setting, size, half=half) for half in (True, False))
+    assert cost.weight_bytes == exact.weight_bytes
+    assert exact.copied_bytes == 0
+    assert 0.2 < cost.copied_bytes / cost.weight_bytes < 0.5
+    slow = replace(device_named("h100"), memory_bandwidth=1.0)  # nothing but memory counts
+    assert cost.seconds(slow, num_steps=1, utilisation=1.0) == pytest.approx(
+        2 * (cost.weight_bytes + 2 * cost.copied_bytes + cost.cache_bytes)
+    )
+
+
 def test_what_cannot_be_planned_is_said() -> None:
     with pytest.raises(ValueError, match=r"no device=h10 \(did you mean 'h100'\?\)"):
         device_named("h10")

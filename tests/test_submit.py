@@ -112,6 +112,13 @@ def test_the_evaluation_of_a_graph_asks_for_one_process_without_a_device(tmp_pat
     assert {"nodes=1", "ntasks-per-node=1", "cpus-per-task=8", "mem=64G", "time=24:00:00", "partition=long"} <= asked
     assert "gpu" not in text
     assert "#SBATCH --gpus-per-node=4\n" in submit.training("see", str(tmp_path), [graph["see"]]).script()
+    elsewhere = ["+cluster.evaluation.partition=cpu", "+cluster.evaluation.gpus-per-node=1"]
+    graph = load_graph("quickstart", [f"root={tmp_path}", *wide, "cluster.sbatch.partition=long", *elsewhere])
+    text = submit.evaluation(graph, []).script()
+    assert "#SBATCH --partition=cpu\n" in text
+    assert "#SBATCH --gpus-per-node=1\n" in text
+    assert "long" not in text
+    assert "#SBATCH --partition=long\n" in submit.training("see", str(tmp_path), [graph["see"]]).script()
 
 
 def test_a_sweep_becomes_one_array(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,8 @@ def on_the_codebook(baseline: Baseline) -> Check:
     compared, wrong = 0, []
     for place, block in enumerate(baseline.blocks):
         compared += block.tokens_BAK[..., 0].numel()
-        if not torch.equal(block.clean.audio_BAD, codebook.embed(block.tokens_BAK)):
+        heard_BAD = codebook.embed(block.tokens_BAK.to(codebook.tables_KVD.device))
+        if not torch.equal(block.clean.audio_BAD, heard_BAD.to(block.clean.audio_BAD.device)):
             wrong.append(f"block {place}")
     return Check(question="history_on_codebook", compared=compared, differences=tuple(wrong), vacuous=None)
 

@@ -15,6 +15,7 @@ from avatar_lab.evaluation.generate import generate_blocks
 from avatar_lab.layout import Stream
 from avatar_lab.level import Level
 from avatar_lab.model.cache import Cache
+from avatar_lab.precision import live_products
 from avatar_lab.rollout.rollout import BlockOutput, rollout
 from avatar_lab.tensors import DyadBatch
 
@@ -61,7 +62,8 @@ def _switched_off(
 ) -> Check:
     """Every block after the stream went off equals the lower level's, run from the same cache with the same noise."""
     level, below, layout = upper.level, lower.level, upper.layout
-    middle = full.num_blocks // 2
+    middle, device = full.num_blocks // 2, upper.model.device
+    full, absent = full.to(device), absent.to(device)
 
     def run(checkpoint: Checkpoint, inputs: Sequence[BlockInput], cache: Cache, at: Level) -> list[BlockOutput]:
         return list(
@@ -71,7 +73,7 @@ def _switched_off(
                 full.anchor,
                 sampler=upper.card.sampler,
                 seed=seed,
-                conversation_B=batch.sample_B,
+                conversation_B=batch.sample_B.to(device),
                 level=at,
                 cache=cache,
             )
@@ -80,10 +82,11 @@ def _switched_off(
     on, off, without = (
         list(block_inputs(context, layout)) for context in (full, _off(full, OF_LEVEL[level], plan_of=absent), absent)
     )
-    cache = upper.model.net.start(full.anchor)
-    run(upper, on[:middle], cache, level)
-    other = cache.clone()
-    after, expected = run(upper, off[middle:], cache, level), run(lower, without[middle:], other, below)
+    with live_products(device.type):
+        cache = upper.model.net.start(full.anchor)
+        run(upper, on[:middle], cache, level)
+        other = cache.clone()
+        after, expected = run(upper, off[middle:], cache, level), run(lower, without[middle:], other, below)
     return Check(
         question=f"{level.name.lower()}_switched_off",
         compared=len(after) * batch.size,

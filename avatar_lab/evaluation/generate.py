@@ -1,7 +1,8 @@
 """Batched rollouts of one checkpoint over many conversations; equal seeds give all agents equal noise.
 
 Mostly the avatar's turns are given (scripted); vocal reactions are open from LISTEN on, and the user is the recorded
-one. A level below the checkpoint's own leaves the streams above it absent.
+one. A level below the checkpoint's own leaves the streams above it absent. Networks compute on their own device; what
+goes in and what comes out lies on the CPU.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Checkpoint
 from avatar_lab.context import Context, block_inputs, live_context
 from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.level import Level
+from avatar_lab.precision import live_products
 from avatar_lab.rollout.offline import sample_windows
 from avatar_lab.rollout.rollout import BlockOutput, rollout
 from avatar_lab.tensors import DyadBatch, TensorRecord
@@ -84,15 +86,16 @@ def generate(
     context = live_context(batch, layout, level, silence_K=silence_K, scripted=scripted)
     if not offline:
         return generate_blocks(checkpoint, context, level=level, seed=seed, conversation_B=batch.sample_B)
-    tokens_BAK, latents_BFHWC = sample_windows(
-        model,
-        context,
-        sampler=checkpoint.card.sampler,
-        seed=seed,
-        conversation_B=batch.sample_B,
-        window_blocks=checkpoint.card.window_blocks,
-    )
-    return Generated(tokens_BAK=tokens_BAK, latents_BFHWC=latents_BFHWC)
+    with live_products(model.device.type):
+        tokens_BAK, latents_BFHWC = sample_windows(
+            model,
+            context.to(model.device),
+            sampler=checkpoint.card.sampler,
+            seed=seed,
+            conversation_B=batch.sample_B.to(model.device),
+            window_blocks=checkpoint.card.window_blocks,
+        )
+    return Generated(tokens_BAK=tokens_BAK, latents_BFHWC=latents_BFHWC).to("cpu")
 
 
 def generate_blocks(
@@ -124,19 +127,23 @@ def roll_out(
     reseed  (block, seed): from that block on, other noise
     """
     model, layout = checkpoint.model, checkpoint.layout
+    context, conversation_B = context.to(model.device), conversation_B.to(model.device)
     inputs = list(block_inputs(context, layout))
-    cache = model.net.start(context.anchor)
+    with live_products(model.device.type):
+        cache = model.net.start(context.anchor)
     change, later_seed = (len(inputs), seed) if reseed is None else reseed
     blocks: list[BlockOutput] = []
-    for part, part_seed in ((inputs[:change], seed), (inputs[change:], later_seed)):
-        blocks += rollout(
-            model,
-            part,
-            context.anchor,
-            sampler=checkpoint.card.sampler,
-            seed=part_seed,
-            conversation_B=conversation_B,
-            level=level,
-            cache=cache,
-        )
+    with live_products(model.device.type):
+        for part, part_seed in ((inputs[:change], seed), (inputs[change:], later_seed)):
+            made = rollout(
+                model,
+                part,
+                context.anchor,
+                sampler=checkpoint.card.sampler,
+                seed=part_seed,
+                conversation_B=conversation_B,
+                level=level,
+                cache=cache,
+            )
+            blocks += [block.to("cpu") for block in made]
     return blocks

@@ -42,6 +42,7 @@ class Studio:
     agents      all agents by name
     open_data   opens the prepared data set; called once in every process, since open files cannot be shared
     films       number of conversations that are also filmed
+    device      where checkpoints compute
     plugins     what measures all media with foreign weights
     """
 
@@ -59,6 +60,7 @@ class Studio:
     film_seconds: float
     film_folder: Path
     plugins: tuple[Plugin, ...] = ()
+    device: str = "cpu"
     _data: DyadData | None = field(default=None, init=False)
     _loaded: dict[Path, Checkpoint] = field(default_factory=dict, init=False)
 
@@ -228,6 +230,7 @@ class Studio:
                     f"{path} was made by stage {checkpoint.card.stage!r} at level {checkpoint.level.name} and cannot "
                     f"be agent {agent.name!r}: put the right checkpoint there"
                 )
+            checkpoint.model.to(self.device)
             self._loaded[path] = checkpoint
         loaded = self._loaded[path]
         return loaded if agent.num_steps is None else in_steps(loaded, agent.num_steps)

@@ -50,15 +50,14 @@ class TrainingFilm:
         num_tokens = self.batch.video_BFHWC.shape[1] // self.layout.latents_per_block * self.layout.audio_per_block
         user = self._decode(self.user.audio_BEK[0, :num_tokens], self.user.video_BFHWC[0])
         for name, checkpoint in artefacts.items():
-            device = checkpoint.model.codebook.tables_KVD.device
             made = generate(
                 checkpoint,
-                self.batch.to(device),
+                self.batch,
                 level=checkpoint.level,
                 offline=self.offline,
-                silence_K=self.audio_codec.silence_K.to(device),
+                silence_K=self.audio_codec.silence_K,
                 seed=self.seed,
-            ).to("cpu")
+            )
             avatar = self._decode(made.tokens_BAK[0], made.latents_BFHWC[0])
             write_side_by_side(folder / f"{name}.mp4", user, avatar, self.layout)
 

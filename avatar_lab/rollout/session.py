@@ -1,7 +1,8 @@
 """A live conversation: microphone and camera in, the avatar's voice and picture out, block by block.
 
-The session adds codecs, presence and a clock to ``rollout``; it generates block ``i`` as soon as the user's media up to
-``start(i) - delay`` is there, so how the media was cut into pushes never matters.
+The session adds codecs, presence and a clock to ``rollout``, on the device of the model (codecs have their own, media
+lies on the CPU); it generates block ``i`` as soon as the user's media up to ``start(i) - delay`` is there, so how the
+media was cut into pushes never matters.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from avatar_lab.codec.protocol import AudioCodec, State, VideoCodec
 from avatar_lab.context import AudioPlan, BlockInput, OwnAudio, UserStreams
 from avatar_lab.layout import Stream
 from avatar_lab.level import Level
+from avatar_lab.precision import live_products
 from avatar_lab.rollout.rollout import NO_GUIDANCE, rollout
 from avatar_lab.rollout.stream_buffer import StreamBuffer
 from avatar_lab.tensors import Anchor
@@ -130,10 +132,10 @@ class Session:
         self._blocks = rollout(
             self.model,
             iter(self._inputs.popleft, None),
-            anchor,
+            anchor.to(self.model.device),
             sampler=card.sampler,
             seed=seed,
-            conversation_B=torch.tensor([conversation]),
+            conversation_B=torch.tensor([conversation], device=self.model.device),
             level=self.level,
             guidance=guidance,
         )
@@ -182,9 +184,10 @@ class Session:
     @torch.no_grad()
     def _generate(self) -> AvatarBlock:
         start = time.perf_counter()
-        self._inputs.append(self._next_input())
+        self._inputs.append(self._next_input().to(self.model.device))
         encoded = time.perf_counter()
-        output = next(self._blocks)
+        with live_products(self.model.device.type):
+            output = next(self._blocks).to("cpu")
         generated = time.perf_counter()
         audio_BS, self._audio_state = self.audio_codec.decode(output.tokens_BAK, self._audio_state)
         video_BPHWC, self._video_state = self.video_codec.decode(output.clean.video_BFHWC, self._video_state)

@@ -75,7 +75,7 @@ class CountingVideo:
         return self.encode(picture_BHWC[:, None].expand(-1, LAYOUT.frames_per_latent, -1, -1, -1))[0][:, 0]
 
 
-def session(level: Level = Level.SEE) -> Session:
+def session(level: Level = Level.SEE, *, device: str = "cpu") -> Session:
     card = Card(
         stage="self_forcing",
         sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
@@ -84,7 +84,7 @@ def session(level: Level = Level.SEE) -> Session:
         window_blocks=6,
     )
     return Session(
-        checkpoint=Checkpoint(model=tiny_model(level, dtype=torch.float32), card=card),
+        checkpoint=Checkpoint(model=tiny_model(level, dtype=torch.float32).to(device), card=card),
         audio_codec=CountingAudio(),
         video_codec=CountingVideo(),
         picture_HWC=torch.full((SIZE, SIZE, 3), 100, dtype=torch.uint8),
