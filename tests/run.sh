@@ -2,7 +2,8 @@
 # Set up and run the tests.
 #   bash tests/run.sh [pytest args]   fast tier, at most 3 minutes
 #   bash tests/run.sh --ci            fast and CI tier
-#   bash tests/run.sh --slow          everything that this machine can run
+#   bash tests/run.sh --slow          everything that this machine can run without a GPU
+#   bash tests/run.sh --gpu           what needs a GPU
 # Lint, format and types are among the tests (tests/test_quality.py). Files are shared out over as many processes as there
 # are cores, eight at most; -n 0 runs them in one, as a debugger wants it.
 set -euo pipefail
@@ -17,6 +18,10 @@ case "${1:-}" in
     ;;
   --slow)
     tier="not gpu"
+    shift
+    ;;
+  --gpu)
+    tier="gpu"
     shift
     ;;
 esac
