@@ -117,7 +117,7 @@ class StreamCost(Linear):
     write_flops: float
     weight_bytes: float
     copied_bytes: float
-    """Copies of weights in bfloat16 that one pass makes."""
+    """Copies of weights in bfloat16, which last for a block."""
     cache_bytes: float
 
     def flops(self, num_steps: int) -> float:
@@ -125,12 +125,15 @@ class StreamCost(Linear):
         return self.begin_flops + num_steps * self.predict_flops + self.write_flops
 
     def seconds(self, device: Device, *, num_steps: int, utilisation: float) -> float:
-        """Each pass takes the longer of its products and of reading weights and cache once, and writing and reading
-        copies."""
-        reading = (self.weight_bytes + 2 * self.copied_bytes + self.cache_bytes) / device.memory_bandwidth
+        """Each pass takes the longer of its products and of reading weights and cache once. The first reads weights in
+        fp32 and writes and reads their copies, all others read the copies."""
         rate = device.flops(half=device.half) * utilisation
         passes = [self.begin_flops + self.predict_flops, *[self.predict_flops] * (num_steps - 1), self.write_flops]
-        return sum(max(flops / rate, reading) for flops in passes)
+        later = self.weight_bytes - self.copied_bytes + self.cache_bytes  # copies are half of what they stand for
+        first = self.weight_bytes + 2 * self.copied_bytes + self.cache_bytes
+        read = [first, *[later] * num_steps]
+        times = zip(passes, read, strict=True)
+        return sum(max(flops / rate, moved / device.memory_bandwidth) for flops, moved in times)
 
 
 def all_reduce_bytes(size: float, gpus: int) -> float:

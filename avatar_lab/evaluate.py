@@ -174,7 +174,7 @@ def _latency(config: EvaluateConfig, studio: Studio) -> None:
             log.warning("latency of %s is not measured: %s", name, error)
             continue
         steps = "" if agent.num_steps is None else f" in {agent.num_steps} steps"
-        where = "" if config.place == "cpu" else f" on {config.place}"
+        where = "" if config.place == "cpu" else f" on {config.place.partition(':')[0]}"
         key = file_sha256(agent.path(Path(config.checkpoints))) + f" {config.latency_seconds:g} s{steps}{where}"
         if path.is_file() and json.loads(path.read_text()).get("checkpoint_sha256") == key:
             continue
@@ -184,7 +184,8 @@ def _latency(config: EvaluateConfig, studio: Studio) -> None:
         persona = Persona.of_batch(batch, audio_codec=audio_codec, video_codec=video_codec)
         session = persona.open(checkpoint, audio_codec=audio_codec, video_codec=video_codec, seed=config.seed)
         user = studio.user(studio.conversations[0]).first(config.latency_seconds, studio.layout)
-        write_json(path, measure_latency(session, user, persona.script) | {"checkpoint_sha256": key})
+        measured = measure_latency(session, user, persona.script)
+        write_json(path, measured | {"checkpoint_sha256": key, "device": config.place})
 
 
 def _report(

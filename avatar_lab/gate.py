@@ -6,7 +6,8 @@
       bars:
         - {metric: nod_response, at_least: 0.5, of: delayed_oracle, above: yoked}
 
-What was measured lies in ``<out>/gate`` and is not measured again; the verdicts are in ``<out>/gate.json``.
+It is rolled out on the CPU unless ``evaluate: {device: cuda}`` says otherwise. What was measured lies in ``<out>/gate``
+and is not measured again; the verdicts are in ``<out>/gate.json``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from avatar_lab.config import RunConfig, check_keys
+from avatar_lab.evaluate_config import EvaluateConfig
 from avatar_lab.evaluation.estimates import estimate_metric
 from avatar_lab.evaluation.gates import Gate
 from avatar_lab.evaluation.summary import write_json
+from avatar_lab.precision import find_device
 from avatar_lab.validation import validate
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,18 @@ class GateConfig:
         for bar in plain["bars"]:
             check_keys(bar, Gate, "a bar")
         return cls(**plain | {"bars": [Gate(**bar) for bar in plain["bars"]]})
+
+
+def check_gate(config: RunConfig) -> None:
+    """Refuse a gate that cannot be before anything is trained; what its data hold is seen when they are there.
+
+    Raises:
+        ValueError: as :meth:`GateConfig.from_plain`, or a key of ``evaluate`` or the device is unknown.
+    """
+    if config.gate is not None:
+        gate = GateConfig.from_plain(config.gate)
+        check_keys(gate.evaluate, EvaluateConfig, "evaluate")
+        find_device(gate.evaluate.get("device"))
 
 
 def passes(config: RunConfig) -> bool:

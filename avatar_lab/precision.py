@@ -6,7 +6,8 @@ times as fast as in fp32 (experiments/LOG.md).
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -30,7 +31,7 @@ def find_device(name: str | None) -> torch.device:
         raise ValueError(
             f"device={name} is not on this machine, which has {gpus} GPUs that torch can use: choose cpu, or null"
         )
-    return device
+    return torch.device("cpu") if device.type == "cpu" else device
 
 
 def fast_bfloat16(device: str) -> bool:
@@ -52,9 +53,16 @@ def block_products(device: str) -> AbstractContextManager[object]:
     return torch.autocast(device, enabled=False) if device == "cpu" else nullcontext()
 
 
-def live_products(device: str) -> AbstractContextManager[object]:
-    """Context for rolling out away from training: in bfloat16 on GPUs, as in ``block_products`` on CPUs."""
-    return block_products(device) if device == "cpu" else fast_products(device)
+@contextmanager
+def live_products(device: str) -> Iterator[None]:
+    """Context for rolling out away from training: in bfloat16 on GPUs, as in ``block_products`` on CPUs. Copies of
+    weights last as long as the context; inference mode would make them anew at every use."""
+    if device == "cpu":
+        with block_products(device):
+            yield
+    else:
+        with torch.inference_mode(False), torch.no_grad(), fast_products(device):
+            yield
 
 
 def exact_products(device: str) -> AbstractContextManager[object]:

@@ -53,7 +53,8 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenan
     if isinstance(agent, ModelAgent) and agent.num_steps is not None:
         settings["num_steps"] = agent.num_steps
     if device != "cpu":
-        settings["device"] = torch.device(device).type
+        kind = torch.device(device).type
+        settings["device"] = [kind, fast_bfloat16(kind)]
     if config.plugins:
         settings["plugins"] = {name: identity_of(PLUGINS[name]) for name in config.plugins}
     if isinstance(agent, MediaAgent):

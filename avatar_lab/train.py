@@ -86,9 +86,9 @@ def run(config: RunConfig) -> int:
         describe(shared["layout"], lambda: build_stage(config, shared), lambda: build_data(config, shared))
         return 0
     if config.gate is not None:
-        from avatar_lab.gate import GateConfig  # here, since it brings along the whole evaluation
+        from avatar_lab.gate import check_gate  # here, since it brings along the whole evaluation
 
-        GateConfig.from_plain(config.gate)  # a gate that cannot be is said now, not after the training
+        check_gate(config)
     judge = None
     if config.judge is not None:
         from avatar_lab.judge import Judge  # likewise

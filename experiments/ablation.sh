@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# One question about distillation: a stage trained otherwise, the stages behind it as in the quickstart, and level 2 of
-# both compared on the same conversations with the same noise. Needs a finished quickstart; restartable.
+# One question about distillation: a stage trained otherwise, the stages behind it as in the quickstart, and level 2 (of
+# the camera branch level 3) of both compared on the same conversations with the same noise. Needs a finished quickstart;
+# restartable.
 #
 #   bash experiments/ablation.sh NAME [ROOT] [SETTING...]
 #
@@ -46,6 +47,8 @@ for start in "$here/initialise/initialise.safetensors" "$here/initialise.safeten
     train quickstart/self_forcing "$student" "stage.init=$start" "stage.teacher=$teacher"
   fi
 done
+level=level2
+if [ -e "$student/level3.safetensors" ]; then level=level3; fi
 # Conversations of the quickstart's own evaluation: what that measured is not measured again.
 avatar-lab evaluate "root=$root" "seed=$seed" "report=$here/report" runs=null latency_seconds=0 \
-  "agents=[level2,delayed_oracle,yoked]" "+compare.$name=$student/level2.safetensors" "$@"
+  "agents=[$level,delayed_oracle,yoked]" "+compare.$name=$student/$level.safetensors" "$@"

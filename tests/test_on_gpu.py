@@ -6,26 +6,32 @@ where rollouts are in bfloat16 and kernels round in their own way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from avatar_lab import precision
 from avatar_lab.checkpoint import BIDIRECTIONAL_STAGE, Card, Checkpoint
 from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.evaluation import generate as generation
 from avatar_lab.evaluation.causality import Baseline, on_the_codebook
 from avatar_lab.evaluation.fallback import fallback
 from avatar_lab.evaluation.generate import Generated, generate
+from avatar_lab.imagine import imagining
 from avatar_lab.level import Level
-from avatar_lab.precision import find_device
+from avatar_lab.model import attention
+from avatar_lab.precision import find_device, live_products
 from avatar_lab.stage.protocol import parts_of
 from avatar_lab.tensors import DyadBatch
 from avatar_lab.training.ema import EMA
 from avatar_lab.training.muon import Muon
-from tests.factory import SILENCE_K, random_batch, tiny_model
+from tests.factory import LAYOUT, SILENCE_K, random_batch, tiny_model
 from tests.pretend_gpu import pretend_gpu
 from tests.rollout.test_session import media, same, session
 from tests.training.stages import NUM_BLOCKS, STAGES, stirred
@@ -112,12 +118,55 @@ def test_an_agent_performs(stage: str, gpu: OpenGPU) -> None:
         agent.model.to("cuda")
         there = perform()
     assert there.tokens_BAK.device == there.latents_BFHWC.device == torch.device("cpu")
-    if real:  # a token that rounding flips changes all that follows
-        assert there.latents_BFHWC.shape == here.latents_BFHWC.shape
-        assert there.latents_BFHWC.isfinite().all()
-        return
-    assert torch.equal(here.tokens_BAK, there.tokens_BAK)
-    assert torch.allclose(here.latents_BFHWC, there.latents_BFHWC, atol=1e-5)
+    first = LAYOUT.latents_per_block if real else None  # a token that rounding flips changes all that follows
+    atol = 0.05 if real else 1e-5
+    assert torch.allclose(here.latents_BFHWC[:, :first], there.latents_BFHWC[:, :first], atol=atol)
+    assert real or torch.equal(here.tokens_BAK, there.tokens_BAK)
+
+
+@contextmanager
+def autocast_of_gpus(_device: str) -> Iterator[None]:
+    """What CUDA's autocast casts, here."""
+    with torch.no_grad(), imagining(cuda=True, half=True):
+        yield
+
+
+def test_products_in_bfloat16_change_an_agent_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, agent, made = random_batch(dtype=torch.float32), checkpoint(), []
+    for products in (live_products, autocast_of_gpus):
+        monkeypatch.setattr(generation, "live_products", products)
+        made.append(generate(agent, batch, level=Level.SEE, offline=False, silence_K=SILENCE_K, seed=0))
+    here, there = made
+    assert there.latents_BFHWC.dtype == torch.float32
+    assert not torch.equal(here.latents_BFHWC, there.latents_BFHWC)
+    first = LAYOUT.latents_per_block
+    assert torch.allclose(here.latents_BFHWC[:, :first], there.latents_BFHWC[:, :first], atol=0.05)
+
+
+class Casts(TorchDispatchMode):
+    """Counts how often each of some tensors is converted."""
+
+    def __init__(self, watched: Iterable[torch.Tensor]) -> None:
+        super().__init__()
+        self.places = {each.data_ptr() for each in watched}
+        self.counts: Counter[int] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._to_copy.default and args[0].data_ptr() in self.places:
+            self.counts[args[0].data_ptr()] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("asked", [torch.no_grad, torch.inference_mode])
+def test_copies_of_weights_last_for_a_rollout(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As plans of streaming count them; in inference mode torch would make one per use."""
+    agent, batch = checkpoint(), random_batch(num_blocks=2, dtype=torch.float32)
+    monkeypatch.setattr(precision, "fast_products", lambda _device: torch.autocast("cpu", torch.bfloat16))
+    monkeypatch.setattr(generation, "live_products", lambda _device: live_products("cuda"))
+    with asked(), Casts(agent.model.parameters()) as casts:
+        generate(agent, batch, level=Level.SEE, offline=False, silence_K=SILENCE_K, seed=0)
+    assert len(casts.counts) > 20
+    assert max(casts.counts.values()) == 1
 
 
 def test_a_session_streams(gpu: OpenGPU) -> None:
@@ -127,6 +176,10 @@ def test_a_session_streams(gpu: OpenGPU) -> None:
         there = session(device="cuda").push(audio, video)
     assert len(here) == len(there)
     assert real or same(here, there)
+    audible = (here[0].audio_S - there[0].audio_S).abs().mean()
+    visible = (here[0].video_PHWC.float() - there[0].video_PHWC.float()).abs().mean()
+    assert audible < 0.05
+    assert visible < 5
 
 
 def test_exact_checks_pass(gpu: OpenGPU) -> None:
@@ -138,11 +191,32 @@ def test_exact_checks_pass(gpu: OpenGPU) -> None:
             each.model.to("cuda")
         found = fallback(*levels, batch, silence_K=SILENCE_K, seed=0)
         found.append(on_the_codebook(Baseline.of(levels[0], batch, level=Level.SEE, silence_K=SILENCE_K, seed=0)))
-    assert all(check.passed for check in found)
+    assert all(check.passed and check.vacuous is None for check in found)
+
+
+def test_flash_attention_is_used_under_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is installed: under autocast norms return fp32, which it does not take."""
+    seen = []
+
+    def flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        seen.append({x.dtype for x in (q, k, v)})
+        return q
+
+    monkeypatch.setattr(attention, "_flash_attention", lambda: flash)
+    with pretend_gpu(monkeypatch):
+        x = torch.ones(1, 2, 3, 4, device="cuda")
+        assert attention.attend(x, x, x).dtype == torch.float32
+        torch.set_autocast_enabled("cuda", True)
+        torch.set_autocast_dtype("cuda", torch.bfloat16)
+        try:
+            assert attention.attend(x, x, x).dtype == torch.bfloat16
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+    assert seen == [{torch.bfloat16}]
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:
-    assert find_device("cpu") == torch.device("cpu")
+    assert find_device("cpu") == find_device("cpu:0") == torch.device("cpu")
     with pytest.raises(ValueError, match="device=cuda:99 is not on this machine"):
         find_device("cuda:99")
     with pytest.raises(ValueError, match="choose cpu, cuda"):

@@ -129,11 +129,10 @@ def roll_out(
     model, layout = checkpoint.model, checkpoint.layout
     context, conversation_B = context.to(model.device), conversation_B.to(model.device)
     inputs = list(block_inputs(context, layout))
-    with live_products(model.device.type):
-        cache = model.net.start(context.anchor)
     change, later_seed = (len(inputs), seed) if reseed is None else reseed
     blocks: list[BlockOutput] = []
     with live_products(model.device.type):
+        cache = model.net.start(context.anchor)
         for part, part_seed in ((inputs[:change], seed), (inputs[change:], later_seed)):
             made = rollout(
                 model,

@@ -1,7 +1,7 @@
 """Where agents perform and are observed; one instance lives in every worker process.
 
 An agent's work on a few conversations is one task: generate in codec space, decode, read, detect. Tasks are pure
-functions of the studio, so that any number of workers gives the same rows.
+functions of the studio, so that any number of workers gives the same rows, on GPUs up to the rounding of other batches.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from avatar_lab.evaluation.plugin.traces import watch
 from avatar_lab.evaluation.references import References, Unavailable
 from avatar_lab.events.segments import runs
 from avatar_lab.layout import Layout
+
+KEPT = 2
+"""Checkpoints in memory: agents perform one after the other, and F1 compares two."""
 
 
 @dataclass(kw_only=True)
@@ -211,16 +214,18 @@ class Studio:
             write_inputs(folder, conversation, self.user(conversation), persona, script_BS[0].numpy(), self.layout)
 
     def checkpoint(self, agent: ModelAgent) -> Checkpoint:
-        """The checkpoint of an agent, read once."""
+        """The checkpoint of an agent; the last two are kept."""
         path = agent.path(self.checkpoints)
         if path not in self._loaded:
             if not path.is_file():
                 raise Unavailable(f"{path.name} is not in {path.parent}")
-            checkpoint = load_checkpoint(
-                path,
-                audio_codec=self.audio_codec.spec.fingerprint,
-                video_codec=self.video_codec.spec.fingerprint,
-            )
+            with torch.inference_mode(False):  # the same kernels, whoever asks first
+                checkpoint = load_checkpoint(
+                    path,
+                    audio_codec=self.audio_codec.spec.fingerprint,
+                    video_codec=self.video_codec.spec.fingerprint,
+                )
+                checkpoint.model.to(self.device)
             if checkpoint.layout != self.layout:
                 raise ValueError(
                     f"{path} has another layout than this evaluation: choose the layout it was trained with"
@@ -230,7 +235,8 @@ class Studio:
                     f"{path} was made by stage {checkpoint.card.stage!r} at level {checkpoint.level.name} and cannot "
                     f"be agent {agent.name!r}: put the right checkpoint there"
                 )
-            checkpoint.model.to(self.device)
+            while len(self._loaded) >= KEPT:
+                del self._loaded[next(iter(self._loaded))]
             self._loaded[path] = checkpoint
         loaded = self._loaded[path]
         return loaded if agent.num_steps is None else in_steps(loaded, agent.num_steps)

@@ -38,8 +38,10 @@ def attend(q_BHNC: Tensor, k_BHMC: Tensor, v_BHMC: Tensor, mask: Mask = None) ->
     if isinstance(mask, BlockMask):
         return _compiled_flex()(q_BHNC, k_BHMC, v_BHMC, block_mask=mask)
     half = q_BHNC.dtype in (torch.float16, torch.bfloat16)
-    if mask is None and q_BHNC.is_cuda and half and (flash := _flash_attention()) is not None:
-        q, k, v = (x.to(q_BHNC.dtype).transpose(1, 2) for x in (q_BHNC, k_BHMC, v_BHMC))
+    autocast = q_BHNC.is_cuda and torch.is_autocast_enabled("cuda")  # under which norms return fp32
+    if mask is None and q_BHNC.is_cuda and (half or autocast) and (flash := _flash_attention()) is not None:
+        dtype = torch.get_autocast_dtype("cuda") if autocast else q_BHNC.dtype
+        q, k, v = (x.to(dtype).transpose(1, 2) for x in (q_BHNC, k_BHMC, v_BHMC))
         return flash(q, k, v).transpose(1, 2)
     if half and q_BHNC.device.type == "cpu":
         return _by_products(q_BHNC, k_BHMC, v_BHMC, mask)

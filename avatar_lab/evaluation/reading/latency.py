@@ -50,6 +50,7 @@ def latency_table(latency: Mapping[str, Any]) -> pd.DataFrame:
         worst, most = latency[f"worst_reaction_{stream}_s"], latency[f"reaction_{stream}_p95_s"]
         rows.append((f"reaction to the user's {name}, 95 %", f"{most:.2f} s", f"< {MAX_REACTION_SECONDS:g} s"))
         rows.append((f"reaction to the user's {name}, worst if never late", f"{worst:.2f} s", ""))
+    rows.append(("device", latency.get("device", "cpu"), ""))
     rows.append(("threads", str(latency["threads"]), ""))
     return pd.DataFrame(rows, columns=["", "measured", "bar"]).set_index("")
 
