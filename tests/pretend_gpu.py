@@ -52,6 +52,9 @@ class OnGPU(Tensor):
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"OnGPU({self.data_on_cpu!r})"
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.data_on_cpu.__reduce_ex__(protocol)
+
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

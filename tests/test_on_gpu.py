@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from avatar_lab import precision
@@ -29,11 +31,14 @@ from avatar_lab.model import attention
 from avatar_lab.precision import find_device, live_products
 from avatar_lab.stage.protocol import parts_of
 from avatar_lab.tensors import DyadBatch
+from avatar_lab.training import fit
 from avatar_lab.training.ema import EMA
+from avatar_lab.training.module import StageModule
 from avatar_lab.training.muon import Muon
 from tests.factory import LAYOUT, SILENCE_K, random_batch, tiny_model
 from tests.pretend_gpu import pretend_gpu
 from tests.rollout.test_session import media, same, session
+from tests.training import test_resume
 from tests.training.stages import NUM_BLOCKS, STAGES, stirred
 
 OpenGPU = Callable[[], AbstractContextManager[bool]]
@@ -65,6 +70,11 @@ def norm(tensors: Any) -> float:
     return torch.stack([each.detach().double().norm() for each in tensors]).norm().item()
 
 
+def tier_of(name: str) -> pytest.MarkDecorator:
+    """Stages that roll out as ``self_forcing`` does wait for the slow tier."""
+    return pytest.mark.slow if name in ("long_tune", "preference", "see", "initialise") else pytest.mark.ci
+
+
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.gpu)], ids=["pretended", "real"])
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OpenGPU:
     """Makes the context in which ``cuda`` is there, and whether it really is."""
@@ -91,6 +101,24 @@ def test_a_stage_trains(name: str, tmp_path: Path, gpu: OpenGPU) -> None:
         stage.roles.to("cuda")
         there = train(stage, batch.to("cuda"))
     assert there == pytest.approx(here, rel=0.05 if real else 1e-4)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=tier_of(name)) for name in STAGES])
+def test_a_run_is_stopped_and_goes_on(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole loop with its optimisers, averages and checkpoints, in a strategy whose device is the pretended one."""
+    devices = set()
+    step = StageModule.training_step
+
+    def watched(module: StageModule, batch: DyadBatch, index: int) -> None:
+        devices.update({module.device.type, batch.video_BFHWC.device.type})
+        step(module, batch, index)
+
+    monkeypatch.setattr(fit, "strategy_of", lambda *_: SingleDeviceStrategy(device=torch.device("cuda", 0)))
+    monkeypatch.setattr(CPUAccelerator, "setup_device", lambda *_: None)  # it refuses what is no CPU
+    monkeypatch.setattr(StageModule, "training_step", watched)
+    with pretend_gpu(monkeypatch):
+        test_resume.test_stage(tmp_path, name)
+    assert devices == {"cuda"}
 
 
 def checkpoint(*, stage: str = "self_forcing", level: Level = Level.SEE) -> Checkpoint:
