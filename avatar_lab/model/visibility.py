@@ -7,7 +7,7 @@ as FlexAttention's ``mask_mod``.
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import Enum
 from functools import lru_cache
 
 import torch
@@ -26,9 +26,8 @@ class Role(Enum):
     """Own block and the clean history before it: autoregressive model, student, critic, cache writes."""
 
 
-class Part(IntEnum):
-    HISTORY = 0
-    CURRENT = 1
+HISTORY, CURRENT = 0, 1
+"""Parts of a window; plain numbers, since to the compiler of masks a tensor never equals a member of an ``Enum``."""
 
 
 def avatar_visible(
@@ -42,8 +41,8 @@ def avatar_visible(
     if role is Role.BIDIRECTIONAL:
         return (q_part == k_part) & (k_block >= 0)
     age = q_block - k_block
-    from_history = (k_part == Part.HISTORY) & (age <= layout.history_blocks) & (age >= (q_part == Part.CURRENT).long())
-    return from_history | ((q_part == Part.CURRENT) & (k_part == Part.CURRENT) & (age == 0))
+    from_history = (k_part == HISTORY) & (age <= layout.history_blocks) & (age >= (q_part == CURRENT).long())
+    return from_history | ((q_part == CURRENT) & (k_part == CURRENT) & (age == 0))
 
 
 def user_visible(layout: Layout, stream: Stream, q_block: Tensor, k_index: Tensor) -> Tensor:
@@ -75,11 +74,11 @@ def avatar_mask(
         return None
     with torch.inference_mode(False):  # a mask first asked for by an evaluation serves the training after it
         block_N = torch.arange(num_blocks, device=device).repeat_interleave(tokens_per_block)
-        size, part_N = len(block_N), torch.full_like(block_N, Part.CURRENT)
+        size, part_N = len(block_N), torch.full_like(block_N, CURRENT)
         if history:
-            block_N, part_N = torch.cat([block_N, block_N]), torch.cat([torch.full_like(part_N, Part.HISTORY), part_N])
+            block_N, part_N = torch.cat([block_N, block_N]), torch.cat([torch.full_like(part_N, HISTORY), part_N])
         first = 0 if all_ask else len(part_N) - size
-        if device.type != "cuda":
+        if not _compiles(device):
             return avatar_visible(
                 layout, role, part_N[first:, None], block_N[first:, None], part_N[None], block_N[None]
             )
@@ -89,6 +88,10 @@ def avatar_mask(
 
         asked, keys = len(part_N) - first, len(part_N)
         return create_block_mask(mask_mod, B=None, H=None, Q_LEN=asked, KV_LEN=keys, device=device)
+
+
+def _compiles(device: torch.device) -> bool:
+    return device.type == "cuda"
 
 
 def user_mask(layout: Layout, stream: Stream, on_BS: Tensor, present_BT: Tensor) -> Tensor:
