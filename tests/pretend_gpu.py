@@ -66,6 +66,8 @@ class OnGPU(Tensor):
             if func is Tensor.new_tensor:
                 return OnGPU(args[0].data_on_cpu.new_tensor(*args[1:], **kwargs))
             target = kwargs.get("device", args[1] if len(args) > 1 else None)
+            if func is Tensor.to and isinstance(target, OnGPU):
+                return args[0].to(target.device, target.dtype)
             if func is Tensor.cpu or (func is Tensor.to and _is_cpu(target)):
                 assert isinstance(args[0], OnGPU)
                 home = aten._to_copy.default(args[0], device=CPU)

@@ -38,6 +38,7 @@ from avatar_lab.training.muon import Muon
 from tests.factory import LAYOUT, SILENCE_K, random_batch, tiny_model
 from tests.pretend_gpu import pretend_gpu
 from tests.rollout.test_session import media, same, session
+from tests.stage import test_codec
 from tests.training import test_resume
 from tests.training.stages import NUM_BLOCKS, STAGES, stirred
 
@@ -48,7 +49,7 @@ OPTIMISER = Muon(lr=0.01)
 """With AdamW for what is no matrix."""
 
 
-def train(stage: Any, batch: DyadBatch) -> dict[str, float]:
+def train(stage: Any, batch: Any) -> dict[str, float]:
     """Loss and gradient norm of each turn, and the norm of weights and averages after the updates."""
     found = {}
     for role, losses in stage.turns(batch, STEP, torch.Generator().manual_seed(STEP)):
@@ -100,6 +101,23 @@ def test_a_stage_trains(name: str, tmp_path: Path, gpu: OpenGPU) -> None:
     with gpu() as real:
         stage.roles.to("cuda")
         there = train(stage, batch.to("cuda"))
+    assert there == pytest.approx(here, rel=0.05 if real else 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "batch"),
+    [
+        (test_codec.codec_stage, test_codec.clip_batch),
+        (test_codec.reader_stage, test_codec.clip_batch),
+        (test_codec.audio_stage, test_codec.speech_batch),
+    ],
+)
+def test_a_codec_trains(make: Callable[[], Any], batch: Callable[[], dict[str, torch.Tensor]], gpu: OpenGPU) -> None:
+    here = train(make(), batch())
+    stage = make()
+    with gpu() as real:
+        stage.roles.to("cuda")
+        there = train(stage, {name: tensor.to("cuda") for name, tensor in batch().items()})
     assert there == pytest.approx(here, rel=0.05 if real else 1e-4)
 
 

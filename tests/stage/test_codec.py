@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from avatar_lab.codec.tiny_audio import TinyAudio
 from avatar_lab.codec.tiny_video import TinyVideo
+from avatar_lab.layout import Layout
+from avatar_lab.objective.audio_codec import AudioCodecObjective
 from avatar_lab.objective.pixel_reader import PixelReaderObjective
 from avatar_lab.objective.video_codec import VideoCodecObjective
 from avatar_lab.perception.pixel_reader import READ_CHANNELS, PixelReader
@@ -11,6 +14,7 @@ from avatar_lab.stage.codec import CodecStage
 from avatar_lab.stage.reader import ReaderStage
 from avatar_lab.world.clips import FaceClips
 from avatar_lab.world.tracks import FACE_CHANNELS
+from avatar_lab.world.utterances import Utterances
 
 
 def small_codec() -> TinyVideo:
@@ -69,9 +73,9 @@ def test_codec_loss_is_a_function_of_the_generator() -> None:
     assert values[0] == values[1] != values[2]
 
 
-def test_reader_stage_trains_the_reader_only() -> None:
+def reader_stage() -> ReaderStage:
     torch.manual_seed(1)
-    stage = ReaderStage(
+    return ReaderStage(
         name="pixel_reader",
         reader=PixelReader(width=8, coarse_width=8, places=3, hidden=16),
         codec=small_codec().eval().requires_grad_(False),
@@ -79,6 +83,21 @@ def test_reader_stage_trains_the_reader_only() -> None:
         decoded_share=0.5,
         max_noise=0.1,
     )
+
+
+def audio_stage() -> CodecStage:
+    torch.manual_seed(0)
+    codec = TinyAudio(num_mels=16, num_codebooks=2, codebook_size=16, embedding_width=8, width=16, frame_width=8)
+    return CodecStage(name="tiny_audio", codec=codec.train(), objective=AudioCodecObjective())
+
+
+def speech_batch() -> dict[str, torch.Tensor]:
+    utterances = Utterances(layout=Layout(), size=2, num_tokens=12, seed=0)
+    return torch.utils.data.default_collate([utterances[i] for i in range(2)])
+
+
+def test_reader_stage_trains_the_reader_only() -> None:
+    stage = reader_stage()
     optimizer = torch.optim.AdamW(stage.roles["reader"].parameters(), lr=1e-2)
     codec_before = stage.roles["codec"].state_dict()
     codec_before = {name: value.clone() for name, value in codec_before.items()}
