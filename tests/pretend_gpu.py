@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -51,6 +52,9 @@ class OnGPU(Tensor):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"OnGPU({self.data_on_cpu!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OnGPU:
+        return OnGPU(deepcopy(self.data_on_cpu, memo))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.data_on_cpu.__reduce_ex__(protocol)
