@@ -14,13 +14,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from avatar_lab.checkpoint import weights_sha256
 from avatar_lab.config import COMPOSITION_ERRORS, RunConfig, load, sentence
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.pairs import pairs_file, read_maker, write_pairs
 from avatar_lab.data.schema import INFO_NAME, DatasetInfo, read_info, write_info
+from avatar_lab.precision import find_device
 from avatar_lab.stage.initialise import Initialise
 from avatar_lab.stage.start import network
 from avatar_lab.train import build_data, build_stage, shared_objects
@@ -41,7 +40,7 @@ def make(config: RunConfig, folder: Path, *, windows: int, part: int = 0, parts:
         raise ValueError(f"pairs are for stage initialise, not {stage.name}: choose stage=initialise")
     if not isinstance(data, DyadData):
         raise ValueError("pairs are made on windows of a prepared data set: choose data=shards")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device(None)
     teacher = network(stage.roles, "teacher").to(device).eval()
     maker = {
         "teacher": weights_sha256(teacher),
