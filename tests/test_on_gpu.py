@@ -73,8 +73,8 @@ def norm(tensors: Any) -> float:
 
 
 def tier_of(name: str) -> pytest.MarkDecorator:
-    """Stages that roll out as ``self_forcing`` does wait for the slow tier."""
-    return pytest.mark.slow if name in ("long_tune", "preference", "see", "initialise") else pytest.mark.ci
+    """One stage of one turn, one of two: the others wait for the slow tier."""
+    return pytest.mark.ci if name in ("teacher", "self_forcing") else pytest.mark.slow
 
 
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.gpu)], ids=["pretended", "real"])
