@@ -145,10 +145,8 @@ def test_depth_is_extrapolated_exactly() -> None:
         assert getattr(guessed, field.name) == pytest.approx(getattr(whole, field.name), rel=0.01), field.name
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param("small_300m", marks=pytest.mark.ci), *(pytest.param(n, marks=pytest.mark.slow) for n in SIZES[2:])],
-)
+@pytest.mark.ci
+@pytest.mark.parametrize("name", SIZES[1:])
 def test_published_sizes_are_what_their_whole_depth_measures(name: str) -> None:
     """All layers traced one by one, against the two short networks that a plan is made from."""
     config = load([*SMALL, f"model={name}", "codec=mimi_wan"])
