@@ -134,7 +134,7 @@ def build_studio(config: EvaluateConfig) -> tuple[Studio, DyadData]:
         film_seconds=config.film_seconds,
         film_folder=Path(config.out) / "films",
         plugins=tuple(PLUGINS[name] for name in config.plugins),
-        device=config.place,
+        device=str(config.place),
     )
     return studio, data
 
@@ -174,7 +174,7 @@ def _latency(config: EvaluateConfig, studio: Studio) -> None:
             log.warning("latency of %s is not measured: %s", name, error)
             continue
         steps = "" if agent.num_steps is None else f" in {agent.num_steps} steps"
-        where = "" if config.place == "cpu" else f" on {config.place.partition(':')[0]}"
+        where = "" if config.place.type == "cpu" else f" on {config.place.type}"
         key = file_sha256(agent.path(Path(config.checkpoints))) + f" {config.latency_seconds:g} s{steps}{where}"
         if path.is_file() and json.loads(path.read_text()).get("checkpoint_sha256") == key:
             continue
@@ -185,7 +185,7 @@ def _latency(config: EvaluateConfig, studio: Studio) -> None:
         session = persona.open(checkpoint, audio_codec=audio_codec, video_codec=video_codec, seed=config.seed)
         user = studio.user(studio.conversations[0]).first(config.latency_seconds, studio.layout)
         measured = measure_latency(session, user, persona.script)
-        write_json(path, measured | {"checkpoint_sha256": key, "device": config.place})
+        write_json(path, measured | {"checkpoint_sha256": key, "device": str(config.place)})
 
 
 def _report(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
 from avatar_lab.config import known_keys
@@ -81,6 +82,6 @@ class EvaluateConfig:
         return config
 
     @property
-    def place(self) -> str:
+    def place(self) -> torch.device:
         """The device, found out where none is named."""
-        return str(find_device(self.device))
+        return find_device(self.device)

@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from avatar_lab.config import RunConfig, check_keys
-from avatar_lab.evaluate_config import EvaluateConfig
 from avatar_lab.evaluation.estimates import estimate_metric
 from avatar_lab.evaluation.gates import Gate
 from avatar_lab.evaluation.summary import write_json
-from avatar_lab.precision import find_device
-from avatar_lab.validation import validate
+from avatar_lab.validation import check_validation, validate
 
 log = logging.getLogger(__name__)
 
@@ -57,15 +55,14 @@ class GateConfig:
 
 
 def check_gate(config: RunConfig) -> None:
-    """Refuse a gate that cannot be before anything is trained; what its data hold is seen when they are there.
+    """Refuse a gate that cannot be, before anything is trained.
 
     Raises:
-        ValueError: as :meth:`GateConfig.from_plain`, or a key of ``evaluate`` or the device is unknown.
+        ValueError: as :meth:`GateConfig.from_plain` and :func:`check_validation`.
     """
     if config.gate is not None:
         gate = GateConfig.from_plain(config.gate)
-        check_keys(gate.evaluate, EvaluateConfig, "evaluate")
-        find_device(gate.evaluate.get("device"))
+        check_validation(config, evaluate=gate.evaluate, out=Path(config.out) / "gate")
 
 
 def passes(config: RunConfig) -> bool:

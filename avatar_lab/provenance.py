@@ -30,7 +30,7 @@ INTERVENTIONS_VERSION = 2
 
 def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenance:
     """Shared columns of an agent's rows; ``config_sha`` covers settings, data, codecs and checkpoint."""
-    checkpoint, checkpoint_sha, level, device = None, None, None, "cpu"
+    checkpoint, checkpoint_sha, level, device = None, None, None, torch.device("cpu")
     if isinstance(agent, ModelAgent):
         device = config.place
         path = agent.path(Path(config.checkpoints))
@@ -52,9 +52,8 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenan
         settings["offline_dyads"] = config.offline_dyads
     if isinstance(agent, ModelAgent) and agent.num_steps is not None:
         settings["num_steps"] = agent.num_steps
-    if device != "cpu":
-        kind = torch.device(device).type
-        settings["device"] = [kind, fast_bfloat16(kind)]
+    if device.type != "cpu":
+        settings["device"] = [device.type, fast_bfloat16(device.type)]
     if config.plugins:
         settings["plugins"] = {name: identity_of(PLUGINS[name]) for name in config.plugins}
     if isinstance(agent, MediaAgent):
@@ -71,7 +70,7 @@ def provenance(config: EvaluateConfig, data: DyadData, agent: Agent) -> Provenan
         condition=agent.condition,
         code_sha=commit(),
         config_sha=sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16],
-        device=device,
+        device=str(device),
     )
 
 

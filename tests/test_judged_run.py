@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +56,18 @@ def test_steps_are_judged_and_the_gate_decides_how_the_run_ends(tmp_path: Path) 
     (verdict,) = json.loads((out / "gate.json").read_text())
     assert verdict["passed"] is False
     assert run(judged(tmp_path, moves_at_least=0.0)) == 0, "the same artefacts, and a bar that they reach"
+
+
+@pytest.mark.parametrize("asked", [{"split": "val"}, {"device": "cuda:99"}, {"num_dyad": 1}])
+def test_a_gate_that_could_not_judge_is_refused_before_anything_is_trained(
+    tmp_path: Path, asked: dict[str, Any]
+) -> None:
+    write_shipped_codecs_dataset(tmp_path / "shards", lengths={"d0": 30.0})
+    config = judged(tmp_path, moves_at_least=0.0)
+    gate = (config.gate or {}) | {"evaluate": EVALUATE | asked}
+    with pytest.raises(ValueError, match=r"val|cuda:99|num_dyad"):
+        run(replace(config, judge=None, gate=gate))
+    assert not Path(config.out).exists()
 
 
 def run_on_rank(rank: int, root: str, port: int) -> None:

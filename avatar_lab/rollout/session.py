@@ -187,10 +187,11 @@ class Session:
         self._inputs.append(self._next_input().to(self.model.device))
         encoded = time.perf_counter()
         with live_products(self.model.device.type):
-            output = next(self._blocks).to("cpu")
+            output = next(self._blocks)
+        tokens_BAK, latents_BFHWC = output.tokens_BAK.cpu(), output.clean.video_BFHWC.cpu()  # waits for a GPU
         generated = time.perf_counter()
-        audio_BS, self._audio_state = self.audio_codec.decode(output.tokens_BAK, self._audio_state)
-        video_BPHWC, self._video_state = self.video_codec.decode(output.clean.video_BFHWC, self._video_state)
+        audio_BS, self._audio_state = self.audio_codec.decode(tokens_BAK, self._audio_state)
+        video_BPHWC, self._video_state = self.video_codec.decode(latents_BFHWC, self._video_state)
         decoded = time.perf_counter()
         timings = Timings(encode=encoded - start, generate=generated - encoded, decode=decoded - generated)
         late = timings.total > min(self.layout.budget(stream).compute for stream in Stream)
