@@ -54,19 +54,9 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
         ValueError: the folder belongs to a run with another layout, codec, model, stage, data or seed; or its data set
             has changed; or this job was started at the same step again and again.
     """
+    for change in changes_since(out, config):
+        log.info("config changed since the last start: %s", change)
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "config.yaml"
-    now = asdict(config)
-    if path.exists():
-        before = yaml.safe_load(path.read_text())
-        changes = list(differences(before, now))
-        refused = [change for change in changes if change.split(".")[0].split(":")[0] not in FREE_TO_CHANGE]
-        if refused:
-            raise ValueError(
-                f"{out} holds a run with another config ({'; '.join(refused[:5])}): choose another out= or move it away"
-            )
-        for change in changes:
-            log.info("config changed since the last start: %s", change)
     starts, step = read_starts(out), CheckpointStore(out / "checkpoints", keep=1).latest_step()
     start = provenance() | {"data": None if data is None else terms(data), "job": job_id(), "step": step}
     if starts:
@@ -80,9 +70,28 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
             f"{data.content_hash[:12]}), so the windows to come would be others: restore it, or choose another out="
         )
     check_progress(starts, step=step, limit=config.cluster["starts_without_progress"])
-    write_atomically(path, yaml.safe_dump(now, sort_keys=False))
+    write_atomically(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
     # as a whole: a line after one that was cut short would be damaged too
     write_atomically(out / "starts.jsonl", "".join(json.dumps(each) + "\n" for each in [*starts, start]))
+
+
+def changes_since(out: Path, config: RunConfig) -> list[str]:
+    """What differs between ``config`` and that of the run in ``out``, if there is one.
+
+    Raises:
+        ValueError: something does that makes it another run.
+    """
+    path = out / "config.yaml"
+    if not path.exists():
+        return []
+    changes = list(differences(yaml.safe_load(path.read_text()), asdict(config)))
+    refused = [change for change in changes if change.split(".")[0].split(":")[0] not in FREE_TO_CHANGE]
+    if refused:
+        raise ValueError(
+            f"{out} holds a run with another config ({'; '.join(refused[:5])}): choose another out= or root=, or move "
+            "it away"
+        )
+    return changes
 
 
 def read_starts(run: Path) -> list[dict[str, Any]]:

@@ -35,8 +35,11 @@ def load_graph(name: str, overrides: Sequence[str]) -> dict[str, RunConfig]:
     """All experiments of folder ``name``, by their own names, with the same overrides.
 
     Raises:
-        ValueError: there is no such folder.
+        ValueError: there is no such folder, or an override has several values.
     """
+    for text, each in zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True):
+        if each.is_sweep_override():
+            raise ValueError(f"{text} has several values: submit a graph for each, under a root= of its own")
     experiments = choices("experiment")
     graphs = sorted({each.split("/")[0] for each in experiments if "/" in each})
     if name not in graphs:

@@ -25,6 +25,11 @@ def find_runs(root: Path) -> Iterator[Path]:
     yield from sorted(path.parent for path in root.rglob("config.yaml") if (path.parent / "starts.jsonl").exists())
 
 
+def find_submitted(root: Path) -> Iterator[Path]:
+    """Folders below ``root`` of runs that were handed to a cluster and have not begun."""
+    yield from sorted(path.parent for path in root.rglob("submitted") if not (path.parent / "config.yaml").exists())
+
+
 def runs_df(root: Path) -> pd.DataFrame:
     """One row per run below ``root``, in the order in which they were first started.
 
@@ -69,6 +74,8 @@ def config_of(run: Path) -> dict[str, Any]:
         ValueError: the folder is not a run.
     """
     path = run / "config.yaml"
+    if (run / "submitted").exists() and not path.exists():
+        raise ValueError(f"{run} was submitted and has not begun: squeue --me says why, slurm-*.log if it failed")
     if not path.exists():
         raise ValueError(f"{run} is not a run folder (no config.yaml); list runs with: avatar-lab runs ls {run.parent}")
     config: dict[str, Any] = yaml.safe_load(path.read_text())

@@ -19,6 +19,7 @@ from avatar_lab.run_table import (
     cards_of,
     config_of,
     find_runs,
+    find_submitted,
     gate_of,
     last_row,
     rows_of,
@@ -34,6 +35,12 @@ def summary(run: Path) -> str:
     row, config = last_row(run), config_of(run)
     steps, hours = config["training"]["steps"], row.get("seconds", 0.0) / 3600
     return f"{state_of(run, config)}  {int(row.get('step', 0)):>8}/{steps:<8} {hours:>7.2f} h  {run}"
+
+
+def table(root: Path) -> Iterator[str]:
+    """One line per run, then those that wait for a cluster."""
+    yield from map(summary, find_runs(root))
+    yield from (f"submitted, not begun: {run}" for run in find_submitted(root))
 
 
 def details(run: Path) -> str:
@@ -160,7 +167,7 @@ def main() -> None:
     tail.add_argument("--once", action="store_true", help="do not wait for more")
     chosen = parser.parse_args()
     actions = {
-        "ls": lambda: "\n".join(summary(run) for run in find_runs(chosen.root)) or f"no runs below {chosen.root}",
+        "ls": lambda: "\n".join(table(chosen.root)) or f"no runs below {chosen.root}",
         "show": lambda: details(chosen.run),
         "diff": lambda: comparison(chosen.first, chosen.second),
     }

@@ -15,15 +15,17 @@ import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from avatar_lab.config import COMPOSITION_ERRORS, RunConfig, resolved_path, sentence, write_resolved
+from avatar_lab.data.schema.index import INFO_NAME
+from avatar_lab.run_folder import changes_since
 from avatar_lab.run_graph import in_order, load_graph, load_sweep, needs
-from avatar_lab.train import SUBMITTED
+from avatar_lab.train import SUBMITTED, chosen
 from avatar_lab.training.interrupts import REQUEUE_EXIT_CODE
 
 TEMPLATES = Path(__file__).parent.parent / "slurm"
@@ -37,6 +39,9 @@ LONGEST_WARNING = 65535
 """Seconds that ``sbatch --signal`` takes at most."""
 MORE_THAN_ONE_TASK = ("ntasks", "gres", "tres-per-task")
 """Options of a training job, like those with ``gpu`` in their name, that one process without a device leaves out."""
+TIMES = ("time", "time-min", "begin", "deadline")
+"""Options whose values a yaml file turns into numbers unless they are quoted: ``24:00:00`` is 86400 there, which Slurm
+takes for minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +64,8 @@ class Job:
         """The text of the job.
 
         Raises:
-            ValueError: the cluster config is not one of a Slurm cluster, Slurm cannot warn so long before the limit, or
-                the template is missing.
+            ValueError: the cluster config is not one of a Slurm cluster, Slurm cannot warn so long before the limit, a
+                time is a number, or the template is missing.
         """
         path = TEMPLATES / self.template
         if self.cluster["sbatch"] is None:
@@ -75,17 +80,36 @@ class Job:
         options = dict(self.cluster["sbatch"])
         if len(self.runs) > 1:
             options["array"] = f"0-{len(self.runs) - 1}"
-        directives = [f"#SBATCH --{key}={value}" for key, value in options.items() if value is not None]
+        log = Path(self.out).absolute() / f"slurm-{'%A_%a' if 'array' in options else '%j'}.log"
         return Template(path.read_text()).substitute(
             name=self.name,
-            out=self.out,
-            job="%A_%a" if "array" in options else "%j",
-            directives="\n".join(directives),
+            out=Path(self.out).absolute(),
+            log=shlex.quote(str(log)),
+            folder=shlex.quote(str(Path.cwd())),
+            directives="\n".join(_directives(options)),
             setup=self.cluster["setup"] or "",
             command=self.command,
             requeue_code=REQUEUE_EXIT_CODE,
             warning_seconds=warning,
         )
+
+
+def _directives(options: Mapping[str, Any]) -> Iterator[str]:
+    """Lines of a script; ``true`` is an option without a value, ``false`` and ``null`` leave one to the site.
+
+    Raises:
+        ValueError: a time is a number.
+    """
+    for key, value in options.items():
+        if value is True:
+            yield f"#SBATCH --{key}"
+        elif key in TIMES and isinstance(value, int | float) and value is not False:
+            raise ValueError(
+                f'cluster.sbatch.{key}={value} is a number: quote it in the yaml file, as "24:00:00" (which is read as '
+                'the number 86400 otherwise) or "90" for minutes'
+            )
+        elif value is not None and value is not False:
+            yield f"#SBATCH --{key}={shlex.quote(str(value))}"
 
 
 def training(name: str, out: str, configs: Sequence[RunConfig], after: Sequence[str] = ()) -> Job:
@@ -127,10 +151,11 @@ def jobs_of(arguments: argparse.Namespace) -> list[Job]:
     """Everything to submit, each job behind those it waits for.
 
     Raises:
-        ValueError: there is no such graph, or its stages wait for each other in a circle.
+        ValueError: nothing to train was chosen, there is no such graph, or its stages wait for each other in a circle.
     """
     if arguments.graph is None:
         configs = load_sweep(arguments.overrides)
+        chosen("stage", configs[0].stage)
         folder = Path(configs[0].out)
         out = folder if len(configs) == 1 else folder.parent
         return [training(out.name, str(out), configs)]
@@ -144,9 +169,13 @@ def submit(jobs: Sequence[Job]) -> None:
     """Write scripts and resolved configs, and hand the scripts to ``sbatch``.
 
     Raises:
-        ValueError: a job has no Slurm cluster, there is no ``sbatch`` here, or it refuses.
+        ValueError: a job has no Slurm cluster, a run folder holds another run, there is no ``sbatch`` here, or it
+            refuses.
     """
     scripts = [job.script() for job in jobs]  # all of them before the first is submitted
+    for config in (config for job in jobs for config in job.runs):
+        if config.resume:
+            changes_since(Path(config.out), config)
     numbers: dict[str, str] = {}
     for job, text in zip(jobs, scripts, strict=True):
         for config in job.runs:
@@ -160,10 +189,15 @@ def submit(jobs: Sequence[Job]) -> None:
             options += ["--kill-on-invalid-dep=yes"]
         numbers[job.name] = _sbatch([*options, str(path)])
         sys.stdout.write(f"job {numbers[job.name]}: {job.name}, run folder {job.out}\n")
+    first, number = jobs[0], numbers[jobs[0].name]
+    log = f"slurm-{number}.log" if len(first.runs) == 1 else f"slurm-{number}_0.log"
     sys.stdout.write(
-        "follow them with: squeue --me; "
-        f"avatar-lab runs tail {jobs[0].out}; tail -f {jobs[0].out}/slurm-{numbers[jobs[0].name]}*.log\n"
+        f"follow them with: squeue --me; tail -F {shlex.quote(f'{first.out}/{log}')}; and once they run: "
+        f"avatar-lab runs tail {shlex.quote(first.runs[0].out)}\n"
     )
+    for root in dict.fromkeys(config.data["root"] for config in first.runs if "root" in config.data):
+        if not (Path(root) / INFO_NAME).exists():
+            sys.stdout.write(f"note: {first.name} needs prepared data, and {root} holds none yet (data.root)\n")
 
 
 def _sbatch(arguments: Sequence[str]) -> str:
@@ -199,7 +233,7 @@ def main() -> None:
             submit(jobs)
     except COMPOSITION_ERRORS as error:
         sys.exit(f"error: {sentence(error)}")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -12,7 +12,7 @@ import pytest
 from avatar_lab import runs
 from avatar_lab.checkpoint import read_card
 from avatar_lab.codec.tiny_audio import TinyAudio
-from avatar_lab.config import load
+from avatar_lab.config import load, write_resolved
 from avatar_lab.level import Level
 from avatar_lab.run_folder import claim, finish
 from avatar_lab.run_table import runs_df
@@ -72,6 +72,16 @@ def test_no_runs_and_damaged_ones_are_said(root: Path, tmp_path: Path) -> None:
     (root / "teacher" / "starts.jsonl").write_text("")
     with pytest.raises(ValueError, match="does not say how it was started"):
         runs_df(root)
+
+
+def test_a_run_that_waits_for_a_cluster_is_told(root: Path) -> None:
+    config = load(["experiment=quickstart/see", f"root={root}"])
+    write_resolved(root / "see" / "submitted", config)
+    assert list(runs.table(root))[2:] == [f"submitted, not begun: {root}/see"]
+    with pytest.raises(ValueError, match="was submitted and has not begun: squeue"):
+        list(runs.follow(root / "see", rows=1, keep_on=False))
+    claim(root / "see", config)
+    assert [line.split()[0] for line in runs.table(root)] == ["open", "open", "done"]
 
 
 def test_a_run_is_shown_with_config_lineage_gate_and_metrics(root: Path) -> None:

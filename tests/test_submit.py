@@ -11,6 +11,7 @@ import pytest
 
 from avatar_lab import submit
 from avatar_lab.config import load, read_resolved, resolved_path, write_resolved
+from avatar_lab.run_folder import claim
 from avatar_lab.run_graph import in_order, load_graph, load_sweep, needs
 
 SBATCH = '#!/usr/bin/env bash\necho "$@" >> {log}\nwc -l < {log}\n'
@@ -143,6 +144,48 @@ def test_the_warning_before_the_time_limit_is_a_fact_of_the_cluster(tmp_path: Pa
     for refused in ("null", "0", "70000", "1.5"):
         with pytest.raises(ValueError, match=r"cluster\.warning_seconds .* whole number from 1 to 65535"):
             script(f"cluster.warning_seconds={refused}")
+
+
+def test_options_are_written_as_slurm_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*overrides: str, out: Path = tmp_path) -> set[str]:
+        config = load(["experiment=quickstart/teacher", "cluster=slurm", f"out={out}", *overrides])
+        text = submit.training("job", str(out), [config]).script()
+        return {line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH --")}
+
+    flags = asked("+cluster.sbatch.exclusive=true", "+cluster.sbatch.contiguous=false", "cluster.sbatch.mem=null")
+    assert "exclusive" in flags
+    assert not [each for each in flags if each.startswith(("contiguous", "mem"))]
+    assert "time=90" in asked("cluster.sbatch.time='90'")
+    for option in ("cluster.sbatch.time=86400", "+cluster.sbatch.begin=960"):  # unquoted 24:00:00 and 16:00
+        with pytest.raises(ValueError, match="is a number: quote it"):
+            asked(option)
+    assert f"output='{tmp_path}/two words/slurm-%j.log'" in asked(out=tmp_path / "two words")
+    monkeypatch.chdir(tmp_path)  # submitted again from elsewhere, a script still finds its folder
+    assert f"output={tmp_path}/run/slurm-%j.log" in asked(out=Path("run"))
+    config = load(["experiment=quickstart/teacher", "cluster=slurm", "out=run"])
+    assert f"\ncd {tmp_path}\n" in submit.training("job", "run", [config]).script()
+
+
+def test_what_a_job_would_refuse_is_refused_at_once(
+    tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = ["experiment=quickstart/teacher", "cluster=slurm_cpu", f"root={tmp_path}/root"]
+    claim(tmp_path / "root" / "teacher" / "0", load([*teacher, "seed=0"]))
+    with pytest.raises(SystemExit, match=r"another config \(seed: 0 -> 2\): choose another out= or root="):
+        run(monkeypatch, *teacher, "seed=2,3")
+    with pytest.raises(SystemExit, match="no stage chosen"):
+        run(monkeypatch, "cluster=slurm_cpu", f"out={tmp_path}/nothing")
+    with pytest.raises(SystemExit, match=r"seed=0,1 has several values: submit a graph for each"):
+        run(monkeypatch, "--graph", "smoke", "cluster=slurm_cpu", f"root={tmp_path}/graph", "seed=0,1")
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"error: .*file"):
+        run(monkeypatch, *teacher, f"out={tmp_path}/file/run")
+    assert not calls.exists()
+    run(monkeypatch, *teacher, "seed=0,3", "resume=false")
+    shown = capsys.readouterr().out
+    assert f"tail -F {tmp_path}/root/teacher/slurm-1_0.log" in shown
+    assert f"avatar-lab runs tail {tmp_path}/root/teacher/0" in shown
+    assert f"note: teacher needs prepared data, and {tmp_path}/root/shards holds none yet" in shown
 
 
 def test_no_secret_of_the_environment_is_written_anywhere(

@@ -62,6 +62,7 @@ ConstrainDevices=no
 """
 
 
+ROOT = Path(__file__).parent.parent.parent
 ENDS = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
 
 
@@ -77,6 +78,10 @@ class Slurm:
         done = subprocess.run(command, env=self.environment, cwd=folder, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
+
+    def avatar_lab(self, *arguments: str) -> str:
+        """What a command of ours prints there."""
+        return self.run(sys.executable, "-m", "avatar_lab.cli", *arguments, folder=ROOT)
 
     def state(self, job: str) -> str:
         """State of a job as ``scontrol`` says it."""

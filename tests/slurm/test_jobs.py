@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from avatar_lab.training.metrics_log import read_rows
-from tests.slurm.conftest import Slurm
+from tests.slurm.conftest import ROOT, Slurm
 from tests.training.resume import run_digests
 
 pytestmark = [pytest.mark.slurm, pytest.mark.ci]
 
-ROOT = Path(__file__).parent.parent.parent
+
 STEPS = 120
 RUN = [
     *("experiment=codec_audio", "data.batch_size=2", "data.dataset.num_tokens=8", f"training.steps={STEPS}"),
@@ -29,13 +29,9 @@ RUN = [
 """A run of seconds whose every step is logged."""
 
 
-def avatar_lab(slurm: Slurm, *arguments: str) -> str:
-    return slurm.run(sys.executable, "-m", "avatar_lab.cli", *arguments, folder=ROOT)
-
-
 def submit(slurm: Slurm, *arguments: str) -> list[str]:
     """Numbers of the jobs that were submitted, in order."""
-    shown = avatar_lab(slurm, "submit", *RUN, *arguments)
+    shown = slurm.avatar_lab("submit", *RUN, *arguments)
     return re.findall(r"^job (\d+):", shown, flags=re.MULTILINE)
 
 
@@ -164,44 +160,3 @@ def test_what_waits_for_a_run_that_fails_never_starts(slurm: Slurm, tmp_path: Pa
     slurm.wait_for(failing, "FAILED")
     slurm.wait_for(waiting, "CANCELLED")
     assert "has no argument 'nonsense'" in next((tmp_path / "first").glob("slurm-*.log")).read_text()
-
-
-@pytest.fixture(scope="module")
-def recordings(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with recordings and shards of a few short conversations, one of which a gate may look at."""
-    root = tmp_path_factory.mktemp("graph")
-    avatar_lab(
-        slurm, "render", "--out", f"{root}/recordings", *["--dialogues", "5", "--held-out", "2", "--seconds", "16"]
-    )
-    splits = ("splits.train=0.6", "splits.val=0.4", "splits.test=0.0")
-    config = ("--config", "configs/data_prep/world.yaml")
-    avatar_lab(slurm, "prepare", *config, f"source.root={root}/recordings", f"out={root}/shards", *splits)
-    return root
-
-
-def submit_graph(slurm: Slurm, root: Path, *arguments: str) -> dict[str, str]:
-    """Numbers of the jobs of the smallest graph, by stage."""
-    site = ("cluster=slurm_cpu", "cluster.setup=null", "cluster.sbatch.mem=null", "cluster.sbatch.cpus-per-task=1")
-    shown = avatar_lab(slurm, "submit", "--graph", "smoke", *site, f"root={root}", *arguments)
-    return {name: job for job, name in re.findall(r"^job (\d+): (\w+),", shown, flags=re.MULTILINE)}
-
-
-def test_a_graph_is_one_job_behind_the_other_and_ends_in_a_report(slurm: Slurm, recordings: Path) -> None:
-    settings = ("num_dyads=2", "seconds=12", "films=0", "latency_seconds=0", "agents=[level2,level3,oracle]")
-    jobs = submit_graph(slurm, recordings, "--evaluation", *settings)
-    for job in jobs.values():
-        slurm.wait_for(job, "COMPLETED", seconds=240)
-    summary = json.loads((recordings / "report" / "summary.json").read_text())
-    assert {"level2", "level3", "oracle"} <= {row["agent"] for row in summary["metrics"]}
-
-
-def test_a_shut_gate_cancels_what_is_behind_it(slurm: Slurm, recordings: Path, tmp_path: Path) -> None:
-    for name in ("recordings", "shards"):
-        (tmp_path / name).symlink_to(recordings / name)
-    bar = "{metric:nod_response,at_least:2.0,of:oracle}"
-    jobs = submit_graph(slurm, tmp_path, f"gate={{artefact:teacher,evaluate:{{num_dyads:2,seconds:12}},bars:[{bar}]}}")
-    slurm.wait_for(jobs["teacher"], "FAILED")
-    for name in jobs.keys() - {"teacher"}:
-        slurm.wait_for(jobs[name], "CANCELLED")
-    assert not (tmp_path / "autoregressive").joinpath("done.json").exists()
-    assert "the gate is shut" in slurm.log(jobs["teacher"])

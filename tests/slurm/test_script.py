@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from avatar_lab.config import load
-from avatar_lab.submit import training
+from avatar_lab.run_graph import load_graph
+from avatar_lab.submit import evaluation, training
 from avatar_lab.training.callbacks import WARNING_VARIABLE
 from avatar_lab.training.interrupts import REQUEUE_EXIT_CODE
 
@@ -63,6 +66,43 @@ def test_training_knows_how_long_before_its_end_slurm_warns(start: Start, tmp_pa
     assert start(0) == 0
     assert "#SBATCH --signal=USR1@480\n" in (tmp_path / "job.sbatch").read_text()
     assert f"{WARNING_VARIABLE}=480" in lines(tmp_path / "env")
+
+
+def test_a_step_gets_what_the_setup_made(start: Start, tmp_path: Path) -> None:
+    """Of a job with ``--export=NONE``, Slurm tells its steps so; and a setup may read what is unset."""
+    script = tmp_path / "job.sbatch"
+    script.write_text(script.read_text().replace("set +u", "set +u\nexport MADE=yes$NOBODY_SET_THIS"))
+    assert start(0, SLURM_EXPORT_ENV="NONE") == 0
+    assert {"SLURM_EXPORT_ENV=ALL", "MADE=yes"} <= set(lines(tmp_path / "env"))
+
+
+def test_an_evaluation_that_is_warned_of_its_limit_is_requeued(tmp_path: Path) -> None:
+    graph = load_graph("smoke", [f"root={tmp_path}", "cluster=slurm_cpu", "cluster.setup=null"])
+    script = tmp_path / "job.sbatch"
+    script.write_text(evaluation(graph, []).script())
+    assert "#SBATCH --signal=B:USR1@120\n" in script.read_text()
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    measure = "#!/bin/bash\n[ $1 = export ] || { echo $$ > $FOLDER/began; sleep $SECONDS_LONG; exit 5; }\n"
+    for name, text in (("avatar-lab", measure), ("scontrol", SCONTROL)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+
+    def ended(restarts: int) -> int:
+        """What becomes of an evaluation that is warned while it measures, where nothing ends it but itself."""
+        (tmp_path / "began").unlink(missing_ok=True)
+        variables = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "SECONDS_LONG": "1"}
+        variables |= {"PATH": f"{folder}:{os.environ['PATH']}", "FOLDER": str(tmp_path)}
+        job = subprocess.Popen(["bash", script], env=os.environ | variables)
+        while not (tmp_path / "began").exists():
+            time.sleep(0.01)
+        job.send_signal(signal.SIGUSR1)
+        return job.wait(timeout=60)
+
+    assert ended(0) == 5, "its own end, not that of the signal"
+    assert lines(tmp_path / "requeued") == ["7"]
+    assert ended(10) == 5
+    assert lines(tmp_path / "requeued") == ["7"], "ten times are enough"
 
 
 def test_without_scontrol_the_exit_code_asks_for_a_requeue(start: Start, tmp_path: Path) -> None:
