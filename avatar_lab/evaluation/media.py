@@ -1,4 +1,5 @@
-"""Codec space to pixels and waveform, the same path for every agent, in pieces that fit the processor's cache.
+"""Codec space to pixels and waveform, the same path for every agent, in pieces: those of video fit the processor's
+cache, and an hour of sound takes the memory of a minute.
 
 A audio tokens   K codebooks   F latents   H, W, C   P video frames   S samples
 """
@@ -17,6 +18,7 @@ from avatar_lab.layout import Layout
 from avatar_lab.precision import fast_products
 
 LATENTS_PER_PIECE = 16
+TOKENS_PER_PIECE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +36,21 @@ class Media:
 
 def decode(tokens_AK: Tensor, latents_FHWC: Tensor, *, audio_codec: AudioCodec, video_codec: VideoCodec) -> Media:
     """Media of one conversation."""
-    audio_BS, _ = audio_codec.decode(tokens_AK[None])
+    audio_S = decode_audio(tokens_AK, audio_codec)
     if (latents_FHWC == latents_FHWC[:1]).all():  # a decoder at rest gives the same frames for ever
         video_PHWC = np.tile(decode_video(latents_FHWC[:1], video_codec), (len(latents_FHWC), 1, 1, 1))
     else:
         video_PHWC = decode_video(latents_FHWC, video_codec)
-    return Media(video_PHWC=video_PHWC, audio_S=audio_BS[0].float().numpy())
+    return Media(video_PHWC=video_PHWC, audio_S=audio_S)
+
+
+def decode_audio(tokens_AK: Tensor, audio_codec: AudioCodec) -> NDArray[np.float32]:
+    """Waveform (S,) of one sound."""
+    pieces, state = [], None
+    for tokens_BAK in tokens_AK[None].split(TOKENS_PER_PIECE, dim=1):
+        wav_BS, state = audio_codec.decode(tokens_BAK, state)
+        pieces.append(wav_BS[0].float().numpy())
+    return np.concatenate(pieces)
 
 
 def decode_video(latents_FHWC: Tensor, video_codec: VideoCodec) -> NDArray[np.uint8]:
