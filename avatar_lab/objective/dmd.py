@@ -95,6 +95,7 @@ class SelfForcing:
     role       how both scores see a window: causal on the student's history, or bidirectional, an ablation whose real
                score knows what comes after
     min_u      levels at which scores are compared are uniform in [min_u, 1 - min_u]
+    beyond     the student is pulled by what it perceives beyond this level alone; ``None``: by all it does
     scored_blocks  only so many blocks at the end of a rollout are scored; ``None``: all. What the student has drifted
                    to by then is what it learns from, as in LongLive (Yang et al. 2025, arXiv:2509.22622)
     """
@@ -110,13 +111,14 @@ class SelfForcing:
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
         min_u: float = 0.02,
+        beyond: Level | None = None,
         scored_blocks: int | None = None,
         role: Role = Role.CAUSAL,
     ) -> None:
         self.silence_K, self.rates, self.sampler = silence_K, rates, sampler
         self.guidance, self.guidance_own_audio = guidance or {}, guidance_own_audio
         self.weights = {"audio": audio_weight, "video": video_weight}
-        self.min_u, self.scored_blocks, self.role = min_u, scored_blocks, role
+        self.min_u, self.beyond, self.scored_blocks, self.role = min_u, beyond, scored_blocks, role
 
     def generate(self, student: AvatarModel, batch: DyadBatch, rng: torch.Generator, *, step: int) -> Rollouts:
         """Roll the student out on the conditions of a batch, exiting at the random step of training step ``step``."""
@@ -199,10 +201,24 @@ class SelfForcing:
         clean: AVState,
         rng: torch.Generator,
     ) -> Pull:
-        """Where the scores want ``clean`` to go."""
-        ask = partial(self._score, made=made, noised=self._noise(student, made, clean, rng))
+        """Where the scores want ``clean`` to go.
+
+        With ``beyond`` they are compared after each has lost what it says at that level. What is left is the score of
+        what is perceived beyond it, given what the avatar does (as in classifier-free guidance): student and teacher
+        may differ in all else, and a student that reacts better than its teacher keeps it.
+        """
+        noised, history = self._noise(student, made, clean, rng), self._history(made)
+        ask = partial(self._score, made=made, noised=noised)
         fake = ask(critic, guidance={})
         real = ask(teacher, guidance=self.guidance, own_audio=self.guidance_own_audio)
+        if self.beyond is not None:
+            below, known = (
+                model.estimate_window(
+                    noised.noisy, noised.levels, made.context, role=self.role, history=history, level=self.beyond
+                ).clean
+                for model in (critic, teacher)
+            )
+            fake = fake.combine(known.combine(below, torch.sub), torch.add)
         audio = dmd_gradient(fake.audio_BAD, real.audio_BAD, clean.audio_BAD, made.audio_generated_BA)
         video = dmd_gradient(fake.video_BFHWC, real.video_BFHWC, clean.video_BFHWC, made.video_generated_BF)
         return Pull(

@@ -2,7 +2,9 @@
 
 The camera branch that the autoregressive model has learned (``see_teacher``) is copied onto the frozen student; then,
 for as many steps as are asked for, it alone is distilled on the student's rollouts, with the camera-aware
-autoregressive model as real score. Level 2's weights do not move, which the export checks by digest.
+autoregressive model as real score. It is pulled by what the camera says and by nothing else (``SelfForcing.beyond``),
+so the critic is the whole network: it has to know the student without its camera as well. Level 2's weights do not
+move, which the export checks by digest.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class See:
         init: str,
         teacher: str,
         student_every: int,
+        critic_warmup: int,
         rates: ConditionRates,
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
@@ -57,13 +60,13 @@ class See:
         real = started_from(teacher, stage="see_teacher", level=Level.SEE, setting=setting)
         self.level2 = weights_sha256(at_level(student.model, Level.LISTEN))
         self.card = student.descend(stage=self.name, taught_by=real)
-        self.student_every = student_every
+        self.student_every, self.critic_warmup = student_every, critic_warmup
         student.model.load_state_dict(branch_state(real.model), strict=False)
         self.roles = nn.ModuleDict(
             {
                 "teacher": real.model,
                 "student": train_branch_only(student.model),
-                "critic": train_branch_only(at_level(real.model, Level.SEE)),
+                "critic": at_level(real.model, Level.SEE).requires_grad_(True),
             }
         )
         self.objective = SelfForcing(
@@ -71,6 +74,7 @@ class See:
             silence_K=audio_codec.silence_K,
             rates=rates,
             guidance={Level.SEE: guidance_see},
+            beyond=Level.LISTEN,
             audio_weight=audio_weight,
             video_weight=video_weight,
         )
@@ -79,7 +83,7 @@ class See:
         teacher, student, critic = (network(self.roles, role) for role in ("teacher", "student", "critic"))
         made = self.objective.generate(student, batch, rng, step=step)
         yield "critic", self.objective.critic_loss(critic, made, rng)
-        if step % self.student_every == 0:
+        if step >= self.critic_warmup and step % self.student_every == 0:
             yield "student", self.objective.student_loss(student, teacher, critic, made, rng)
 
     def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:

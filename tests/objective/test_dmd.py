@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from avatar_lab.avatar_model import AvatarModel
+from avatar_lab.checkpoint import at_level
 from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.level import Level
 from avatar_lab.model.visibility import Role
@@ -14,6 +16,7 @@ from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.dmd import SelfForcing, dmd_gradient, dmd_loss, exit_of
 from avatar_lab.objective.rollouts import Rollouts
 from avatar_lab.plan_trace import LATE
+from avatar_lab.stage.see_teacher import branch_state
 from tests.factory import SILENCE_K, random_batch, tiny_model
 
 
@@ -98,6 +101,30 @@ def test_a_critic_equal_to_the_real_score_gives_no_gradient(role: Role) -> None:
     assert float(losses.student_loss(student, other, other, made, rng).total) < 1e-20
     assert float(losses.student_loss(student, student, other, made, rng).total) > 1e-6
     assert float(losses.critic_loss(other, made, rng).total) > 0
+
+
+def test_beyond_a_level_only_what_is_perceived_there_pulls() -> None:
+    student, batch = tiny_model(Level.SEE), random_batch()
+    teacher, elsewhere = tiny_model(Level.SEE, seed=1), tiny_model(Level.SEE, seed=2)
+    seeing = at_level(teacher, Level.SEE)
+    with torch.no_grad():
+        for network in (teacher, elsewhere):  # neither is moved by what it sees; they differ in all else
+            for name, value in branch_state(network).items():
+                value.mul_(not name.endswith("gate_D"))
+    sampler = Sampler(steps=(1.0, 0.3), renoise=1.0)
+    all_of_it, above = (
+        SelfForcing(silence_K=SILENCE_K, rates=ConditionRates(no_camera=0.0), sampler=sampler, beyond=beyond)
+        for beyond in (None, Level.LISTEN)
+    )
+    made = all_of_it.generate(student, batch, torch.Generator().manual_seed(0), step=0)
+
+    def pull(losses: SelfForcing, critic: AvatarModel) -> float:
+        rng = torch.Generator().manual_seed(0)
+        return float(losses.student_loss(student, teacher, critic, made, rng).total)
+
+    assert pull(all_of_it, elsewhere) > 1e-6
+    assert pull(above, elsewhere) < 1e-20
+    assert pull(above, seeing) > 1e-6
 
 
 def test_only_a_bidirectional_score_knows_what_comes_after() -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import nn
 
 from avatar_lab.checkpoint import Checkpoint
 from avatar_lab.codec.protocol import AudioSpec, VideoSpec
@@ -65,12 +66,14 @@ def fake_codecs() -> dict[str, Any]:
     }
 
 
-def artefact(folder: Path, stage: str, level: Level) -> str:
-    """An artefact of ``stage``, with weights that a seed fixes."""
+def artefact(folder: Path, stage: str, level: Level, *, noise: float = 0.0) -> str:
+    """An artefact of ``stage``, with weights that a seed fixes; ``noise`` on them opens gates and heads, which are zero
+    in a fresh one."""
     path = folder / f"{stage}.safetensors"
     if not path.exists():
         torch.manual_seed(len(stage))
         made: Checkpoint = fresh(size=SIZE, level=level, window_blocks=NUM_BLOCKS, setting=Setting(**fake_codecs()))
+        stir(made.model, noise)
         sampler = Sampler(steps=tuple(FEW_STEPS), renoise=1.0)
         Checkpoint(model=made.model, card=replace(made.card, stage=stage, sampler=sampler)).save(path)
     return str(path)
@@ -93,11 +96,15 @@ def seeded(make: Callable[..., Any], **arguments: Any) -> Any:
 
 def stirred(stage: Any) -> Any:
     """``stage`` with noise on its weights: fresh heads and gates are zero, and let no gradient through."""
+    stir(stage.roles, 0.1)
+    return stage
+
+
+def stir(network: nn.Module, scale: float) -> None:
     rng = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        for parameter in stage.roles.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
-    return stage
+        for parameter in network.parameters():
+            parameter += scale * torch.randn(parameter.shape, generator=rng)
 
 
 STAGES: dict[str, Callable[[Path], Any]] = {
@@ -149,8 +156,9 @@ STAGES: dict[str, Callable[[Path], Any]] = {
     "see": lambda folder: seeded(
         See,
         init=artefact(folder, "self_forcing", Level.LISTEN),
-        teacher=artefact(folder, "see_teacher", Level.SEE),
+        teacher=artefact(folder, "see_teacher", Level.SEE, noise=0.1),
         student_every=2,
+        critic_warmup=0,
         rates=RATES,
     ),
 }
