@@ -18,9 +18,8 @@ def recordings(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with recordings and shards of a few short conversations, one of which a gate may look at; one process at a
     time, since jobs of other tests are timed beside it."""
     root = tmp_path_factory.mktemp("graph")
-    slurm.avatar_lab(
-        "render", "--out", f"{root}/recordings", *"--dialogues 5 --held-out 2 --seconds 16 --workers 1".split()
-    )
+    few = ("--dialogues", "5", "--held-out", "2", "--seconds", "16", "--workers", "1")
+    slurm.avatar_lab("render", "--out", f"{root}/recordings", *few)
     splits = ("workers=1", "splits.train=0.6", "splits.val=0.4", "splits.test=0.0")
     config = ("--config", "configs/data_prep/world.yaml")
     slurm.avatar_lab("prepare", *config, f"source.root={root}/recordings", f"out={root}/shards", *splits)
@@ -35,15 +34,8 @@ def submit_graph(slurm: Slurm, root: Path, *arguments: str) -> dict[str, str]:
 
 
 def test_a_graph_is_one_job_behind_the_other_and_ends_in_a_report(slurm: Slurm, recordings: Path) -> None:
-    settings = (
-        "workers=1",
-        "num_dyads=2",
-        "seconds=12",
-        "films=0",
-        "latency_seconds=0",
-        "agents=[level2,level3,oracle]",
-    )
-    jobs = submit_graph(slurm, recordings, "--evaluation", *settings)
+    settings = ("num_dyads=2", "seconds=12", "films=0", "latency_seconds=0", "agents=[level2,level3,oracle]")
+    jobs = submit_graph(slurm, recordings, "--evaluation", *settings, "workers=1")
     for job in jobs.values():
         slurm.wait_for(job, "COMPLETED", seconds=240)
     summary = json.loads((recordings / "report" / "summary.json").read_text())
