@@ -119,7 +119,9 @@ def test_a_signal_before_the_first_step_loses_the_job_nothing(
 ) -> None:
     """Python has not even imported torch: it dies of the signal, and the script requeues."""
     (job,) = submit(slurm, f"out={tmp_path}")
-    slurm.wait(lambda: f"{job}.0" in slurm.run("squeue", "--steps", "--noheader", "--format=%i").split())
+    # its process: squeue lists a step before there is one, and the signal would reach nobody
+    task = ["pgrep", "-f", f"^[^ ]*python -m avatar_lab.train --submitted {tmp_path}/"]
+    slurm.wait(lambda: subprocess.run(task, stdout=subprocess.DEVNULL).returncode == 0)
     slurm.run("scancel", "--signal=USR1", job)
     slurm.wait_for(job, "COMPLETED")
     assert "Restarts=1" in slurm.run("scontrol", "--oneliner", "show", "job", job)
