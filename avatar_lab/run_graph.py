@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 
 from avatar_lab.config import RunConfig, choices, load
 from avatar_lab.construct import nearest
@@ -18,12 +19,11 @@ from avatar_lab.construct import nearest
 def load_sweep(overrides: Sequence[str]) -> list[RunConfig]:
     """One run for every combination of ``key=a,b`` values, each in a numbered folder of its own, as ``--multirun``
     does; a single one in the folder that its config says."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
     values = [
         [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
         if each.is_sweep_override()
         else [text]
-        for text, each in zip(overrides, parsed, strict=True)
+        for text, each in _parsed(overrides)
     ]
     runs = [load(combination) for combination in product(*values)]
     if len(runs) == 1:
@@ -37,7 +37,7 @@ def load_graph(name: str, overrides: Sequence[str]) -> dict[str, RunConfig]:
     Raises:
         ValueError: there is no such folder, or an override has several values.
     """
-    for text, each in zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True):
+    for text, each in _parsed(overrides):
         if each.is_sweep_override():
             raise ValueError(f"{text} has several values: submit a graph for each, under a root= of its own")
     experiments = choices("experiment")
@@ -67,6 +67,11 @@ def in_order(after: Mapping[str, Sequence[str]]) -> list[str]:
         raise ValueError(
             f"stages start from each other's artefacts in a circle: {circle}; correct stage.init"
         ) from None
+
+
+def _parsed(overrides: Sequence[str]) -> list[tuple[str, Override]]:
+    """Each override as it was written, and what Hydra reads in it."""
+    return list(zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True))
 
 
 def _texts(node: Any) -> Iterator[str]:

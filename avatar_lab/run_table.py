@@ -74,9 +74,9 @@ def config_of(run: Path) -> dict[str, Any]:
         ValueError: the folder is not a run.
     """
     path = run / "config.yaml"
-    if (run / "submitted").exists() and not path.exists():
-        raise ValueError(f"{run} was submitted and has not begun: squeue --me says why, slurm-*.log if it failed")
     if not path.exists():
+        if (run / "submitted").exists():
+            raise ValueError(f"{run} was submitted and has not begun: squeue --me says why, slurm-*.log if it failed")
         raise ValueError(f"{run} is not a run folder (no config.yaml); list runs with: avatar-lab runs ls {run.parent}")
     config: dict[str, Any] = yaml.safe_load(path.read_text())
     return config

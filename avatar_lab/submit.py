@@ -173,9 +173,10 @@ def submit(jobs: Sequence[Job]) -> None:
             refuses.
     """
     scripts = [job.script() for job in jobs]  # all of them before the first is submitted
-    for config in (config for job in jobs for config in job.runs):
-        if config.resume:
-            changes_since(Path(config.out), config)
+    for job in jobs:
+        for config in job.runs:
+            if config.resume:
+                changes_since(Path(config.out), config)
     numbers: dict[str, str] = {}
     for job, text in zip(jobs, scripts, strict=True):
         for config in job.runs:

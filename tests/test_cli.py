@@ -159,6 +159,7 @@ def test_submit_prints_a_script_that_survives_preemption(command: Command, capsy
     )
     assert "  99) again=yes ;;" in text
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+    assert f"\ncd {Path.cwd()}\n" in text
 
 
 def test_submit_wants_a_cluster(command: Command, capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,8 +169,8 @@ def test_options_are_written_as_slurm_reads_them(tmp_path: Path, monkeypatch: py
 def test_what_a_job_would_refuse_is_refused_at_once(
     tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    teacher = ["experiment=quickstart/teacher", "cluster=slurm_cpu", f"root={tmp_path}/root"]
-    claim(tmp_path / "root" / "teacher" / "0", load([*teacher, "seed=0"]))
+    teacher = ["experiment=quickstart/teacher", "cluster=slurm_cpu", f"root={tmp_path}/avatars"]
+    claim(tmp_path / "avatars" / "teacher" / "0", load([*teacher, "seed=0"]))
     with pytest.raises(SystemExit, match=r"another config \(seed: 0 -> 2\): choose another out= or root="):
         run(monkeypatch, *teacher, "seed=2,3")
     with pytest.raises(SystemExit, match="no stage chosen"):
@@ -183,9 +183,9 @@ def test_what_a_job_would_refuse_is_refused_at_once(
     assert not calls.exists()
     run(monkeypatch, *teacher, "seed=0,3", "resume=false")
     shown = capsys.readouterr().out
-    assert f"tail -F {tmp_path}/root/teacher/slurm-1_0.log" in shown
-    assert f"avatar-lab runs tail {tmp_path}/root/teacher/0" in shown
-    assert f"note: teacher needs prepared data, and {tmp_path}/root/shards holds none yet" in shown
+    assert f"tail -F {tmp_path}/avatars/teacher/slurm-1_0.log" in shown
+    assert f"avatar-lab runs tail {tmp_path}/avatars/teacher/0" in shown
+    assert f"note: teacher needs prepared data, and {tmp_path}/avatars/shards holds none yet" in shown
 
 
 def test_no_secret_of_the_environment_is_written_anywhere(
