@@ -47,8 +47,11 @@ for start in "$here/initialise/initialise.safetensors" "$here/initialise.safeten
     train quickstart/self_forcing "$student" "stage.init=$start" "stage.teacher=$teacher"
   fi
 done
-level=level2
-if [ -e "$student/level3.safetensors" ]; then level=level3; fi
+level=level3
+if [ ! -e "$student/level3.safetensors" ]; then
+  train quickstart/preference "$here/preference" "stage.init=$student/level2.safetensors"
+  student=$here/preference level=level2
+fi
 # Conversations of the quickstart's own evaluation: what that measured is not measured again.
 avatar-lab evaluate "root=$root" "seed=$seed" "report=$here/report" runs=null latency_seconds=0 \
   "agents=[$level,delayed_oracle,yoked]" "+compare.$name=$student/$level.safetensors" "$@"

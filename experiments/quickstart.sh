@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The main job on the embedded world: recordings -> shards -> teacher -> autoregressive -> few-step student -> camera branch ->
-# levels 1, 2, 3 -> report. At most 40 minutes on two CPU cores after installation.
+# The main job on the embedded world: recordings -> shards -> teacher -> autoregressive -> few-step student -> student that
+# prefers to react -> camera branch -> levels 1, 2, 3 -> report. At most 40 minutes on two CPU cores after installation.
 #
 #   bash experiments/quickstart.sh [--out DIR] [--seed N] [--smoke]
 #
@@ -79,9 +79,10 @@ train teacher
 train autoregressive
 train initialise
 train self_forcing
+train preference
 train see_teacher
 train see
-step export checkpoints avatar-lab export "$out/teacher" "$out/self_forcing" "$out/see" --to "$out/checkpoints"
+step export checkpoints avatar-lab export "$out/teacher" "$out/preference" "$out/see" --to "$out/checkpoints"
 step evaluate evaluation avatar-lab evaluate "root=$out" "seed=$seed" "step_seconds=$out/seconds.json" "${evaluation[@]}"
 
 minutes=$(python -c "import json; print(round(sum(json.load(open('$out/seconds.json')).values()) / 60, 1))")

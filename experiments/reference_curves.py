@@ -35,7 +35,7 @@ from avatar_lab.evaluation.summary import write_json
 from avatar_lab.figure_style import STYLE, axes_in_rows
 from avatar_lab.run_table import config_of, rows_of, starts_of
 
-STAGES = ("teacher", "autoregressive", "initialise", "self_forcing", "see_teacher", "see")
+STAGES = ("teacher", "autoregressive", "initialise", "self_forcing", "preference", "see_teacher", "see")
 REFERENCE = Path(__file__).with_suffix(".json")
 POINTS = 25
 """At most so many per curve."""

@@ -20,7 +20,7 @@ from avatar_lab.train import build_stage, shared_objects
 CONFIGS = Path(__file__).parent.parent / "configs"
 FILES = sorted(CONFIGS.glob("experiment/**/*.yaml"))
 EXPERIMENTS = [str(path.relative_to(CONFIGS / "experiment").with_suffix("")) for path in FILES]
-GRAPH = ("teacher", "autoregressive", "initialise", "self_forcing", "see_teacher", "see")
+GRAPH = ("teacher", "autoregressive", "initialise", "self_forcing", "preference", "see_teacher", "see")
 """Stages in the order in which one needs the artefacts of another."""
 GRAPHS = sorted(name.removesuffix("/teacher") for name in EXPERIMENTS if name.endswith("/teacher"))
 LATER = [name for name in EXPERIMENTS if name.startswith(("ablation/", "further/"))]

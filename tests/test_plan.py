@@ -250,7 +250,7 @@ def test_the_command_prints_figures(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize("name", ["quickstart/self_forcing", "quickstart/see", "further/preference"])
+@pytest.mark.parametrize("name", ["quickstart/self_forcing", "quickstart/see", "quickstart/preference"])
 def test_rollouts_are_extrapolated_exactly(name: str) -> None:
     config = load([f"experiment={name}", "model.num_layers=1"])
     setting, size = tracing.setting_of(config, build_layout(config.layout)), tracing.size_of(config)

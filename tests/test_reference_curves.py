@@ -15,7 +15,8 @@ from avatar_lab.run_graph import load_graph
 from experiments import reference_curves
 from experiments.reference_curves import FAR, MARGIN, POINTS, STAGES, binned, main, read_log
 
-STEPS = {"teacher": 400, "autoregressive": 750, "initialise": 25, "self_forcing": 60, "see_teacher": 400, "see": 0}
+STEPS = {"teacher": 400, "autoregressive": 750, "initialise": 25, "self_forcing": 60, "preference": 8}
+STEPS |= {"see_teacher": 400, "see": 0}
 Change = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 

@@ -64,8 +64,9 @@ def test_stages_wait_for_those_whose_artefacts_they_start_from(tmp_path: Path) -
         "autoregressive": ["teacher"],
         "initialise": ["autoregressive"],
         "self_forcing": ["autoregressive", "initialise"],
+        "preference": ["self_forcing"],
         "see_teacher": ["autoregressive"],
-        "see": ["see_teacher", "self_forcing"],
+        "see": ["preference", "see_teacher"],
     }
     order = in_order(after)
     assert all(order.index(other) < order.index(name) for name, others in after.items() for other in others)
@@ -91,8 +92,8 @@ def test_a_graph_becomes_dependent_jobs_and_an_evaluation(
         if "afterok" in line
     }
     assert waits["autoregressive"] == [number["teacher"]]
-    assert set(waits["see"]) == {number["see_teacher"], number["self_forcing"]}
-    assert len(waits["evaluate"]) == 6
+    assert set(waits["see"]) == {number["see_teacher"], number["preference"]}
+    assert len(waits["evaluate"]) == 7
     assert all("--kill-on-invalid-dep=yes" in line for line in lines if "afterok" in line)
     assert f"job {number['see']}: see, run folder {root}/see" in shown
     text = (root / "evaluation" / "evaluate.sbatch").read_text()
