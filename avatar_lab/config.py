@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from hydra import compose, initialize_config_module
@@ -27,8 +27,14 @@ from omegaconf.errors import OmegaConfBaseException
 from avatar_lab.allocator import keep_freed_memory
 from avatar_lab.construct import nearest
 from avatar_lab.layout import Layout
+from avatar_lab.secret_values import refuse_secrets
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 CONFIG_MODULE = "configs"
+SUBMITTED = "--submitted"
+"""Followed by a resolved config: how what ``avatar-lab submit`` wrote is started."""
 log = logging.getLogger(__name__)
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
@@ -39,12 +45,13 @@ def known_keys(node: DictConfig, schema: type, title: str) -> dict[str, Any]:
     """The node resolved to plain values, whose keys are fields of the dataclass ``schema``; ``title`` names it.
 
     Raises:
-        ValueError: a key is unknown.
+        ValueError: a key is unknown, or a value is a secret.
     """
     plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     named = {str(key): value for key, value in plain.items()}
     check_keys(named, schema, title)
+    refuse_secrets(named)
     return named
 
 
@@ -110,7 +117,7 @@ def load(overrides: Sequence[str]) -> RunConfig:
         return RunConfig.from_node(compose("train", overrides=list(overrides)))
 
 
-def write_resolved(folder: Path, config: RunConfig) -> Path:
+def write_resolved(folder: Path, config: DataclassInstance) -> Path:
     """``config`` as a file that says all of it and is named by its own hash: what a job was submitted with, whatever
     becomes of the yaml files and defaults until it starts."""
     path = resolved_path(folder, config)
@@ -123,13 +130,22 @@ def write_resolved(folder: Path, config: RunConfig) -> Path:
     return path
 
 
-def resolved_path(folder: Path, config: RunConfig) -> Path:
+def resolved_path(folder: Path, config: DataclassInstance) -> Path:
     """Where :func:`write_resolved` puts it."""
     return folder / f"{_digest(_plain(config))}.yaml"
 
 
 def read_resolved(path: Path) -> RunConfig:
-    """Inverse of :func:`write_resolved`; nothing in the file is interpolated or instantiated here.
+    """Inverse of :func:`write_resolved` for a run.
+
+    Raises:
+        ValueError: as :func:`resolved_values`.
+    """
+    return RunConfig(**resolved_values(path, RunConfig, "a run"))
+
+
+def resolved_values(path: Path, schema: type, title: str) -> dict[str, Any]:
+    """What :func:`write_resolved` wrote of a ``schema``, by key; nothing is interpolated or instantiated here.
 
     Raises:
         ValueError: it is missing, was changed, or is of another version.
@@ -139,12 +155,12 @@ def read_resolved(path: Path) -> RunConfig:
     text = path.read_text()
     if _digest(text) != path.stem:
         raise ValueError(f"{path} was changed after it was submitted: submit the run again with what it should be")
-    plain = yaml.safe_load(text)
-    check_keys(plain, RunConfig, "a run")
-    return RunConfig(**plain)
+    plain: dict[str, Any] = yaml.safe_load(text)
+    check_keys(plain, schema, title)
+    return plain
 
 
-def _plain(config: RunConfig) -> str:
+def _plain(config: DataclassInstance) -> str:
     return yaml.safe_dump(asdict(config), sort_keys=False)
 
 

@@ -1,7 +1,8 @@
 """Objects from plain nested values, through one allow-list.
 
-A mapping with ``_target_`` names a class or function of this project; its other keys are that constructor's keyword
-arguments, so the signature is the schema. Objects that many constructors need (layout, codecs ...) are not repeated in
+A mapping with ``_target_`` names a class of this project, or a class method that makes one (``TinyAudio.load``); its
+other keys are that constructor's keyword arguments, so the signature is the schema. Functions are refused: some run
+what they are told to, or write files. Objects that many constructors need (layout, codecs ...) are not repeated in
 yaml: ``build`` passes each to every constructor whose signature names it. ``_partial_: true`` asks for the callable
 with its arguments bound, ``_args_`` gives positional ones.
 """
@@ -93,10 +94,10 @@ def _arguments(
 
 
 def locate(target: str) -> Any:
-    """The object of a dotted name, if it is defined in an allowed package (and not merely imported there).
+    """The class or class method of a dotted name, if an allowed package defines it and does not merely import it.
 
     Raises:
-        ValueError: there is no such object, or it belongs to another package.
+        ValueError: there is no such object, it is something else, or it belongs to another package.
     """
     first, *rest = target.split(".")
     found: Any = importlib.import_module(first)
@@ -110,6 +111,8 @@ def locate(target: str) -> Any:
             found = getattr(found, part)
     if inspect.ismodule(found) or not f"{found.__module__}.".startswith(ALLOWED_PREFIXES):
         raise ValueError(f"_target_ {target!r} is refused: it is not defined in {', '.join(ALLOWED_PREFIXES)}")
+    if not inspect.isclass(found) and not inspect.isclass(getattr(found, "__self__", None)):
+        raise ValueError(f"_target_ {target!r} is refused: it is neither a class nor a class method")
     return found
 
 

@@ -1,13 +1,14 @@
 """``avatar-lab evaluate root=...``: checkpoints and reference agents -> rows, films, report and ``summary.json``.
 
 Agents that are measured already are not measured again; every file but the report is only written where it is missing
-or made with other settings.
+or made with other settings. Jobs start as ``avatar-lab evaluate --submitted FILE`` with resolved settings.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from avatar_lab.config import CONFIG_MODULE, build_layout, run_task
+from avatar_lab.config import CONFIG_MODULE, SUBMITTED, build_layout, run_task
 from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.schema import file_sha256
@@ -93,6 +94,7 @@ def measure_agents(config: EvaluateConfig) -> tuple[Studio, DyadData]:
 
 def build_studio(config: EvaluateConfig) -> tuple[Studio, DyadData]:
     """The studio for the workers, and the data set as this process reads it."""
+    device = str(config.place)  # first: a wrong one is refused before anything is loaded
     layout = build_layout(config.layout)
     codecs = build(config.codec, layout=layout, seed=config.seed)
     audio_codec, video_codec = codecs["audio_codec"], codecs["video_codec"]
@@ -134,7 +136,7 @@ def build_studio(config: EvaluateConfig) -> tuple[Studio, DyadData]:
         film_seconds=config.film_seconds,
         film_folder=Path(config.out) / "films",
         plugins=tuple(PLUGINS[name] for name in config.plugins),
-        device=str(config.place),
+        device=device,
     )
     return studio, data
 
@@ -230,7 +232,10 @@ def _task(node: DictConfig) -> None:
 
 def main() -> None:
     """Entry point."""
-    run_task(_task)
+    if sys.argv[1:2] == [SUBMITTED]:
+        run_task(lambda: run(EvaluateConfig.read(Path(sys.argv[2]))))
+    else:
+        run_task(_task)
 
 
 if __name__ == "__main__":

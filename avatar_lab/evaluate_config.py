@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from avatar_lab.config import known_keys
+from avatar_lab.config import RunConfig, compose_more, known_keys, resolved_values
 from avatar_lab.construct import nearest
 from avatar_lab.evaluation.agents import AGENTS
 from avatar_lab.evaluation.intervene import INTERVENTIONS
@@ -57,16 +59,25 @@ class EvaluateConfig:
         """Resolved config.
 
         Raises:
-            ValueError: a key, an agent, an intervention or a plugin is unknown, or the device is not there.
+            ValueError: a key, an agent, an intervention or a plugin is unknown.
         """
         return cls.of(known_keys(node, cls, "an evaluation"))
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> EvaluateConfig:
-        """From plain values.
+    def read(cls, path: Path) -> EvaluateConfig:
+        """As it was submitted.
 
         Raises:
-            ValueError: an agent, an intervention or a plugin is unknown, or the device is not there.
+            ValueError: the file is missing or was changed, or as :meth:`from_node`.
+        """
+        return cls.of(resolved_values(path, cls, "an evaluation"))
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> EvaluateConfig:
+        """From plain values. The device is left to where it is measured, which may be another machine.
+
+        Raises:
+            ValueError: an agent, an intervention or a plugin is unknown.
         """
         config = cls(**plain)
         for kind, names, known in (
@@ -78,10 +89,29 @@ class EvaluateConfig:
             for name in names:
                 if name not in known:
                     raise ValueError(f"unknown {kind} {name!r}{nearest(name, known)}; there are {known}")
-        find_device(config.device)
         return config
 
     @property
     def place(self) -> torch.device:
-        """The device, found out where none is named."""
+        """The device, found out where none is named.
+
+        Raises:
+            ValueError: it is not on this machine.
+        """
         return find_device(self.device)
+
+
+def evaluation_of(run: RunConfig, overrides: Sequence[str]) -> EvaluateConfig:
+    """What is measured behind the graph of ``run``: on its data, with its layout and codecs, unless ``overrides`` of
+    ``configs/evaluate.yaml`` say otherwise.
+
+    Raises:
+        ValueError: a key, an agent, an intervention or a plugin is unknown.
+    """
+    own = [f"root={run.root}", f"seed={run.seed}"]
+    if "root" in run.data:
+        own.append(f"shards={run.data['root']}")
+    plain = known_keys(compose_more("evaluate", [*own, *overrides]), EvaluateConfig, "an evaluation")
+    said = {re.split("[.=]", text.lstrip("+~"))[0] for text in overrides}
+    groups = {"layout": run.layout, "codec": run.codec or plain["codec"]}
+    return EvaluateConfig.of(plain | {name: group for name, group in groups.items() if name not in said})

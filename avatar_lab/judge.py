@@ -30,9 +30,12 @@ from avatar_lab.evaluation.estimates import estimate_metric
 from avatar_lab.evaluation.metrics import METRICS
 from avatar_lab.training.checkpointing import write_atomically
 from avatar_lab.training.metrics_log import read_rows
-from avatar_lab.validation import check_validation, validate
+from avatar_lab.validation import check_validation, settings, validate
 
 log = logging.getLogger(__name__)
+
+DECISIVE = ("split", "num_dyads", "seconds", "offline_dyads", "device", "plugins")
+"""Settings of an evaluation that a value depends on; the others are paths, media and pace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class Judge:
     """Judges steps of one run and remembers them on disk, so that a resumed run goes on judging.
 
     Raises:
-        ValueError: a key is unknown or missing, or the metric cannot judge.
+        ValueError: a key is unknown or missing, the metric cannot judge, or the run has no prepared data set.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -76,21 +79,23 @@ class Judge:
         self.every_steps = self.config.every_steps
         out = Path(config.out)
         self.log, self.folder = out / "judged.jsonl", out / "judged"
-        self.asked = {name: plain.get(name) for name in ("artefact", "metric", "evaluate")}
+        # with one worker, this process: a signal that ends it leaves no others behind
+        self.evaluate = settings(config, {"workers": 1} | self.config.evaluate)
+        """All settings, those of ``configs/evaluate.yaml`` too."""
+        self.asked = {
+            "artefact": self.config.artefact,
+            "metric": self.config.metric,
+            "evaluate": {name: self.evaluate[name] for name in DECISIVE},
+        }
         """What a value depends on; values of another question do not compete."""
 
     def check(self) -> None:
         """Refuse a judge that could not judge, before anything is trained.
 
         Raises:
-            ValueError: a key of ``evaluate`` is unknown, or the data have no such split.
+            ValueError: the data have no such split, or no conversation in it that is long enough.
         """
         check_validation(self.run, evaluate=self.evaluate, out=self.folder / "evaluation")
-
-    @property
-    def evaluate(self) -> dict[str, Any]:
-        """With one worker, this process: a signal that ends it leaves no others behind."""
-        return {"workers": 1} | self.config.evaluate
 
     def knows(self, step: int) -> bool:
         """Whether that step was judged already, by the same question."""

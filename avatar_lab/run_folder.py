@@ -7,7 +7,7 @@ import logging
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -47,18 +47,21 @@ class Artefact(Protocol):
     def save(self, path: Path) -> None: ...
 
 
-def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None:
+def claim(out: Path, config: RunConfig, *, data: DatasetInfo | None = None, lineage: Sequence[str] = ()) -> None:
     """Make ``out`` the folder of this run on ``data``, or recognise it as such.
+
+    lineage  networks that it starts from or learns from, as on its checkpoints' cards
 
     Raises:
         ValueError: the folder belongs to a run with another layout, codec, model, stage, data or seed; or its data set
-            has changed; or this job was started at the same step again and again.
+            or what it starts from has changed; or this job was started at the same step again and again.
     """
     for change in changes_since(out, config):
         log.info("config changed since the last start: %s", change)
     out.mkdir(parents=True, exist_ok=True)
     starts, step = read_starts(out), CheckpointStore(out / "checkpoints", keep=1).latest_step()
     start = provenance() | {"data": None if data is None else terms(data), "job": job_id(), "step": step}
+    start |= {"lineage": list(lineage)}
     if starts:
         before_code, code = ({key: each[key] for key in _CODE} for each in (starts[-1], start))
         for change in differences(before_code, code):
@@ -69,7 +72,16 @@ def claim(out: Path, config: RunConfig, data: DatasetInfo | None = None) -> None
             f"the data set of {out} has changed since its last start (content {last['content_hash'][:12]} -> "
             f"{data.content_hash[:12]}), so the windows to come would be others: restore it, or choose another out="
         )
+    if starts and step and starts[-1].get("lineage", start["lineage"]) != start["lineage"]:
+        other = sorted(set(start["lineage"]) ^ set(starts[-1]["lineage"]))
+        raise ValueError(
+            f"what {out} starts from has changed since its last start ({', '.join(other)}): its checkpoints go on from "
+            "the networks before. Start this stage anew, with resume=false or another out="
+        )
     check_progress(starts, step=step, limit=config.cluster["starts_without_progress"])
+    if step < config.training["steps"]:  # what goes on is not done, and its artefacts are not the last
+        for name in ("done.json", "gate.json"):
+            (out / name).unlink(missing_ok=True)
     write_atomically(out / "config.yaml", yaml.safe_dump(asdict(config), sort_keys=False))
     # as a whole: a line after one that was cut short would be damaged too
     write_atomically(out / "starts.jsonl", "".join(json.dumps(each) + "\n" for each in [*starts, start]))
@@ -168,7 +180,7 @@ def finish(
     written = write_artefacts(out, signed(out, artefacts, step=best_step))
     done = {"steps": steps, "artefacts": written, "seconds": dict(seconds or {})}
     done |= {} if best_step is None else {"best_step": best_step}
-    (out / "done.json").write_text(json.dumps(done | provenance(), indent=1))
+    write_atomically(out / "done.json", json.dumps(done | provenance(), indent=1))
 
 
 def write_artefacts(folder: Path, artefacts: Mapping[str, Any]) -> list[str]:

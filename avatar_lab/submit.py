@@ -5,8 +5,9 @@ submits all of ``configs/experiment/NAME``, each stage behind those whose artefa
 behind them all; a stage whose gate is shut, or that fails, ends what waits for it. ``--print`` shows the scripts and
 submits nothing.
 
-What a job runs is fixed at submission: its resolved config lies in ``<run folder>/submitted``. Scripts come from
-``slurm/*.sbatch``, what varies between sites from ``configs/cluster``.
+What a job runs is fixed at submission: its resolved config lies in ``<run folder>/submitted``, that of the evaluation
+in ``<root>/evaluation/settings``. Scripts come from ``slurm/*.sbatch``, what varies between sites from
+``configs/cluster``.
 """
 
 from __future__ import annotations
@@ -16,23 +17,29 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import Any
 
-from avatar_lab.config import COMPOSITION_ERRORS, RunConfig, resolved_path, sentence, write_resolved
+from avatar_lab.config import COMPOSITION_ERRORS, SUBMITTED, RunConfig, resolved_path, sentence, write_resolved
 from avatar_lab.data.schema.index import INFO_NAME
+from avatar_lab.evaluate_config import EvaluateConfig, evaluation_of
+from avatar_lab.gate import GateConfig
+from avatar_lab.judge import Judge
 from avatar_lab.run_folder import changes_since
 from avatar_lab.run_graph import in_order, load_graph, load_sweep, needs
-from avatar_lab.train import SUBMITTED, chosen
+from avatar_lab.train import chosen
 from avatar_lab.training.interrupts import REQUEUE_EXIT_CODE
+from avatar_lab.validation import settings
 
 TEMPLATES = Path(__file__).parent.parent / "slurm"
 LEAVING = "--kill-on-bad-exit=0 --wait=0"
 """Ranks leave one after the other: those that saved with the code that asks for a requeue, and the first of a finished
 run long after the others, since it exports and judges. None may have the rest killed; a rank that breaks ends them by
 way of the process group, or of ``training.stall_minutes``."""
+SETTINGS = "settings"
+"""Folder of resolved evaluations; not ``submitted``, by which ``avatar-lab runs`` knows a run that has not begun."""
 TRAINING, EVALUATION = "train.sbatch", "evaluate.sbatch"
 ONE_TASK = {"nodes": 1, "ntasks-per-node": 1}
 LONGEST_WARNING = 65535
@@ -55,6 +62,8 @@ class Job:
     cluster: Mapping[str, Any]
     runs: Sequence[RunConfig] = ()
     """What it trains, one task of an array for each if there are several."""
+    measures: EvaluateConfig | None = None
+    """What it evaluates, if it does."""
     command: str
     """As a shell reads it."""
     after: Sequence[str] = ()
@@ -114,6 +123,7 @@ def _directives(options: Mapping[str, Any]) -> Iterator[str]:
 
 def training(name: str, out: str, configs: Sequence[RunConfig], after: Sequence[str] = ()) -> Job:
     """The job of one run, or of several as an array."""
+    configs = [fixed(config) for config in configs]
     files = [str(resolved_path(Path(config.out) / "submitted", config)) for config in configs]
     begin = f"srun {LEAVING} python -m avatar_lab.train {SUBMITTED}"
     command = f"{begin} {shlex.quote(files[0])}"
@@ -123,15 +133,28 @@ def training(name: str, out: str, configs: Sequence[RunConfig], after: Sequence[
     return Job(name=name, out=out, template=TRAINING, cluster=cluster, runs=configs, command=command, after=after)
 
 
-def evaluation(configs: Mapping[str, RunConfig], settings: Sequence[str]) -> Job:
+def fixed(config: RunConfig) -> RunConfig:
+    """``config`` with all settings of its gate and its judge, which would else be read when the job measures.
+
+    Raises:
+        ValueError: a gate or a judge cannot be.
+    """
+    if config.gate is not None:
+        asked = GateConfig.from_plain(config.gate).evaluate
+        config = replace(config, gate=config.gate | {"evaluate": settings(config, asked)})
+    if config.judge is not None:
+        config = replace(config, judge=config.judge | {"evaluate": Judge(config).evaluate})
+    return config
+
+
+def evaluation(configs: Mapping[str, RunConfig], overrides: Sequence[str]) -> Job:
     """What gathers the artefacts of a graph and judges them, behind all of its stages: one process, and no GPU unless
     ``cluster.evaluation`` asks for one."""
     first = next(iter(configs.values()))
     root = Path(first.root)
     export = ["avatar-lab", "export", *(config.out for config in configs.values()), "--to", str(root / "checkpoints")]
-    judge = ["avatar-lab", "evaluate", f"root={root}", f"seed={first.seed}", *settings]
-    if "root" in first.data:
-        judge.append(f"shards={first.data['root']}")
+    config = evaluation_of(first, overrides)
+    judge = ["avatar-lab", "evaluate", SUBMITTED, str(resolved_path(root / "evaluation" / SETTINGS, config))]
     sbatch = first.cluster["sbatch"]
     if sbatch is not None:
         spared = [key for key in sbatch if "gpu" in key or key in MORE_THAN_ONE_TASK]
@@ -142,6 +165,7 @@ def evaluation(configs: Mapping[str, RunConfig], settings: Sequence[str]) -> Job
         out=str(root / "evaluation"),
         template=EVALUATION,
         cluster=first.cluster | {"sbatch": sbatch},
+        measures=config,
         command=f"{shlex.join(export)}\n{shlex.join(judge)}",
         after=list(configs),
     )
@@ -166,29 +190,37 @@ def jobs_of(arguments: argparse.Namespace) -> list[Job]:
 
 
 def submit(jobs: Sequence[Job]) -> None:
-    """Write scripts and resolved configs, and hand the scripts to ``sbatch``.
+    """Write scripts and resolved configs, and hand the scripts to ``sbatch``: all of them, or none stays queued.
 
     Raises:
         ValueError: a job has no Slurm cluster, a run folder holds another run, there is no ``sbatch`` here, or it
-            refuses.
+            refuses; jobs that it took before are cancelled.
     """
     scripts = [job.script() for job in jobs]  # all of them before the first is submitted
     for job in jobs:
         for config in job.runs:
             if config.resume:
                 changes_since(Path(config.out), config)
-    numbers: dict[str, str] = {}
-    for job, text in zip(jobs, scripts, strict=True):
+    paths = [Path(job.out) / f"{job.name}.sbatch" for job in jobs]
+    for job, path, text in zip(jobs, paths, scripts, strict=True):
         for config in job.runs:
             write_resolved(Path(config.out) / "submitted", config)
-        path = Path(job.out) / f"{job.name}.sbatch"
+        if job.measures is not None:
+            write_resolved(Path(job.out) / SETTINGS, job.measures)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    numbers: dict[str, str] = {}
+    for job, path in zip(jobs, paths, strict=True):
         options = ["--parsable"]
         if job.after:
             options += ["--dependency=afterok:" + ":".join(numbers[name] for name in job.after)]
             options += ["--kill-on-invalid-dep=yes"]
-        numbers[job.name] = _sbatch([*options, str(path)])
+        try:
+            numbers[job.name] = _sbatch([*options, str(path)])
+        except (OSError, ValueError) as error:
+            if not numbers:
+                raise
+            raise ValueError(f"{error}. {_cancel(list(numbers.values()))}") from None
         sys.stdout.write(f"job {numbers[job.name]}: {job.name}, run folder {job.out}\n")
     first, number = jobs[0], numbers[jobs[0].name]
     log = f"slurm-{number}.log" if len(first.runs) == 1 else f"slurm-{number}_0.log"
@@ -214,6 +246,16 @@ def _sbatch(arguments: Sequence[str]) -> str:
             f"sbatch refused {arguments[-1]} with code {error.returncode}; its own message is above"
         ) from None
     return done.stdout.strip().split(";")[0]
+
+
+def _cancel(numbers: Sequence[str]) -> str:
+    """End jobs of a graph that is not whole; returns what became of them."""
+    command = ["scancel", *numbers]
+    try:
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return f"Jobs before it are still queued, and could not be cancelled: {shlex.join(command)}"
+    return f"Jobs before it were cancelled ({', '.join(numbers)}): submit all again"
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from avatar_lab.config import CONFIG_MODULE, RunConfig, build_layout, read_resolved, run_task
+from avatar_lab.config import CONFIG_MODULE, SUBMITTED, RunConfig, build_layout, read_resolved, run_task
 from avatar_lab.construct import build
 from avatar_lab.data.dataset import DyadData
 from avatar_lab.data.pairs import StoredPairs
@@ -31,9 +31,6 @@ from avatar_lab.training import distributed
 from avatar_lab.training.protocol import BatchSource
 
 log = logging.getLogger(__name__)
-
-SUBMITTED = "--submitted"
-"""Followed by a resolved config: how jobs that ``avatar-lab submit`` wrote begin."""
 
 
 def shared_objects(config: RunConfig) -> dict[str, Any]:
@@ -103,7 +100,8 @@ def run(config: RunConfig) -> int:
     def begin() -> None:
         if not config.resume:
             set_aside(out)
-        claim(out, config, data.info if isinstance(data, DyadData | StoredPairs) else None)
+        info = data.info if isinstance(data, DyadData | StoredPairs) else None
+        claim(out, config, data=info, lineage=() if stage.card is None else stage.card.lineage)
 
     with owned(out, begin):  # only now: a config that cannot be built leaves no trace
         result = fit.run(

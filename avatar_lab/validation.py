@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,26 @@ from avatar_lab.evaluate_config import EvaluateConfig
 from avatar_lab.evaluation.rows import samples_df
 
 _DEFAULTS = {"split": "val", "films": 0, "latency_seconds": 0, "device": "cpu"}
+_OWN = ("out", "agents", "compare", "layout", "codec", "seed")
+"""Keys that a run sets itself, whatever is asked."""
+
+
+def settings(config: RunConfig, evaluate: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of an evaluation that a run does not set itself: ``evaluate``, and for the rest those of
+    ``configs/evaluate.yaml``, which is not read where there is no rest, as in a submitted run.
+
+    Raises:
+        ValueError: a key is unknown, or the run has no prepared data set.
+    """
+    check_keys(evaluate, EvaluateConfig, "evaluate")
+    if "root" not in config.data:
+        raise ValueError("a run can be validated only on a prepared data set: data=shards data.root=FOLDER")
+    names = [column.name for column in fields(EvaluateConfig) if column.name not in _OWN]
+    plain = dict(evaluate)
+    if not plain.keys() >= set(names):
+        node = compose_more("evaluate", [f"root={config.root}", f"shards={config.data['root']}"])
+        plain = known_keys(node, EvaluateConfig, "an evaluation") | _DEFAULTS | plain
+    return {name: plain[name] for name in names}
 
 
 def validate(
@@ -46,9 +67,5 @@ def check_validation(config: RunConfig, *, evaluate: Mapping[str, Any], out: Pat
 
 
 def _evaluation(config: RunConfig, evaluate: Mapping[str, Any], own: Mapping[str, Any]) -> EvaluateConfig:
-    check_keys(evaluate, EvaluateConfig, "evaluate")
-    if "root" not in config.data:
-        raise ValueError("a run can be validated only on a prepared data set: data=shards data.root=FOLDER")
-    node = compose_more("evaluate", [f"root={config.root}", f"shards={config.data['root']}"])
-    plain = known_keys(node, EvaluateConfig, "an evaluation") | _DEFAULTS | dict(evaluate)
-    return EvaluateConfig.of(plain | dict(own) | {"layout": config.layout, "codec": config.codec, "seed": config.seed})
+    run = {"layout": config.layout, "codec": config.codec, "seed": config.seed}
+    return EvaluateConfig.of(settings(config, evaluate) | dict(own) | run)

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from avatar_lab.construct import nearest
+from avatar_lab.secret_values import refuse_secrets
 
 _EXTENDS = "extends"
 
@@ -19,7 +20,7 @@ def load(path: Path, overrides: list[str]) -> dict[str, Any]:
     a ``_target_`` of its own replaces the other's as a whole.
 
     Raises:
-        ValueError: the file is no mapping, an override has no ``=``, or names a key that the file lacks.
+        ValueError: the file is no mapping, an override has no ``=``, names a key that the file lacks, or is a secret.
     """
     config = _read(path)
     for override in overrides:
@@ -34,6 +35,7 @@ def load(path: Path, overrides: list[str]) -> dict[str, Any]:
             hint = nearest(name, _names(config))
             raise ValueError(f"{path.name} has no key {name!r}{hint}; see the file for what can be set")
         node[leaf] = yaml.safe_load(value)
+    refuse_secrets(config)
     return config
 
 

@@ -17,7 +17,7 @@ FLOORS = (
     {
         *("layout", "level", "tensors", "sharded", "codebook", "context", "event_types", "human"),
         *("figure_style", "page_style", "precision", "allocator", "weight_file", "construct", "lifetime"),
-        *("serving", "served_process", "mediapipe_process"),
+        *("serving", "served_process", "mediapipe_process", "secret_values"),
     },
     {"codec", "data", "world", "events", "perception", "model", "diffusion"},
     {"avatar_model", "checkpoint", "shipped", "rollout"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -220,3 +221,55 @@ def test_a_signal_saves_and_ends(tmp_path: Path, number: signal.Signals, code: i
     saved = sorted(tmp_path.glob("checkpoints/step_*/manifest.json"))
     assert json.loads(saved[-1].read_text())["step"] == read_rows(tmp_path / "metrics.jsonl")[-1]["step"]
     assert not (tmp_path / "done.json").exists()
+
+
+def test_row_23_a_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
+    program = (
+        "import pathlib, sys, time\n"
+        "from avatar_lab.training.interrupts import Interrupts\n"
+        "with Interrupts() as interrupts:\n"
+        "    print('ready', flush=True)\n"
+        "    while interrupts.received is None:\n"
+        "        time.sleep(0.01)\n"
+        "    print('asked', flush=True)\n"
+        "    time.sleep(600)\n"  # a step that takes long
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for expected in ("ready", "asked"):
+        assert process.stdout.readline().strip() == expected
+        process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+
+
+SKEWED = """
+import socket, time
+real, calls = time.time, []
+def backwards():
+    calls.append(1)
+    return real() - 3600 * {hours} - len(calls)
+time.time = backwards
+def refuse(*_, **__):
+    raise OSError("no network")
+socket.getaddrinfo = socket.socket.connect = refuse
+"""
+
+
+@pytest.mark.ci
+def test_row_28_a_skewed_clock_and_no_network_cost_nothing(tmp_path: Path) -> None:
+    """A run in a time zone of half hours, offline, on a clock that goes backwards, and goes on an hour before."""
+    for hours, steps in ((0, 2), (1, 4)):
+        (tmp_path / "sitecustomize.py").write_text(SKEWED.format(hours=hours))
+        environment = os.environ | {
+            "PYTHONPATH": f"{tmp_path}:{Path.cwd()}",
+            "TZ": "America/St_Johns",
+            "HF_HUB_OFFLINE": "1",
+        }
+        command = [sys.executable, "-m", "avatar_lab.train", *CODEC, f"out={tmp_path}/run", f"training.steps={steps}"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+    rows = read_rows(tmp_path / "run" / "metrics.jsonl")
+    assert rows[-1]["step"] == 4
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds), "durations do not come from the clock on the wall"
+    assert json.loads((tmp_path / "run" / "done.json").read_text())["steps"] == 4

@@ -18,6 +18,7 @@ from avatar_lab.layout import Layout
 from avatar_lab.level import Level
 from avatar_lab.run_folder import claim, finish, provenance, read_starts, signed
 from avatar_lab.stage.start import Setting, fresh
+from avatar_lab.training.checkpointing import CheckpointStore
 from data_prep.prepare import prepare
 from data_prep.sources.paired_files import PairedFiles
 from tests.data_prep.fake_codecs import FakeAudio, FakeVideo
@@ -108,9 +109,9 @@ def test_terms_of_mixed_recordings_reach_the_exported_file(tmp_path: Path) -> No
     assert (sorted(plain["licenses"]), plain["non_commercial"]) == (["CC-BY-NC-4.0", "CC0-1.0"], True)
     data = DyadData(root=shards, layout=Layout(), batch_size=1, num_blocks=4, seed=0)
     made = fresh(size=SIZE, level=Level.TALK, window_blocks=NUM_BLOCKS, setting=Setting(**fake_codecs()))
-    claim(run, load([]), data.info)
+    claim(run, load([]), data=data.info)
     with pytest.raises(ValueError, match=r"data set of .* has changed since its last start \(content .*restore it"):
-        claim(run, load([]), replace(data.info, content_hash="0" * 64))
+        claim(run, load([]), data=replace(data.info, content_hash="0" * 64))
     finish(run, {"level1": made}, steps=1)
     export(run, to)
     for folder in (run, to):
@@ -146,3 +147,31 @@ def test_a_start_cut_short_does_not_keep_a_run_from_going_on(tmp_path: Path) -> 
     path.write_text(whole[:40] + "\n" + whole)
     with pytest.raises(ValueError, match=r"starts.jsonl is damaged .*line 1.* or move the run away"):
         claim(tmp_path, config)
+
+
+def finished(out: Path, *, step: int) -> None:
+    """A run that has saved ``step`` and says that it is done."""
+    CheckpointStore(out / "checkpoints", keep=1).save({"stage": "toy", "train_step": step}, step=step)
+    for name in ("done.json", "gate.json"):
+        (out / name).write_text("{}")
+
+
+def test_row_37_a_run_does_not_go_on_from_other_networks(tmp_path: Path) -> None:
+    config = load(["experiment=codec_audio", f"out={tmp_path}"])
+    claim(tmp_path, config, lineage=["teacher:1"])
+    claim(tmp_path, config, lineage=["teacher:2"])  # nothing was saved yet
+    finished(tmp_path, step=3)
+    claim(tmp_path, config, lineage=["teacher:2"])
+    with pytest.raises(ValueError, match=r"starts from has changed .*\(teacher:2, teacher:3\).*resume=false"):
+        claim(tmp_path, config, lineage=["teacher:3"])
+
+
+def test_a_finished_run_that_goes_on_is_not_done(tmp_path: Path) -> None:
+    config = load(["experiment=codec_audio", f"out={tmp_path}", "training.steps=3"])
+    claim(tmp_path, config)
+    finished(tmp_path, step=3)
+    claim(tmp_path, config)
+    assert (tmp_path / "done.json").exists()
+    claim(tmp_path, load(["experiment=codec_audio", f"out={tmp_path}", "training.steps=4"]))
+    assert not (tmp_path / "done.json").exists()
+    assert not (tmp_path / "gate.json").exists()

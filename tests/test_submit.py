@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from avatar_lab import submit
+from avatar_lab import evaluate, submit, validation
 from avatar_lab.config import load, read_resolved, resolved_path, write_resolved
+from avatar_lab.evaluate_config import EvaluateConfig, evaluation_of
 from avatar_lab.run_folder import claim
 from avatar_lab.run_graph import in_order, load_graph, load_sweep, needs
 
 SBATCH = '#!/usr/bin/env bash\necho "$@" >> {log}\nwc -l < {log}\n'
 """Numbers jobs from 1 on."""
+REFUSING = '#!/usr/bin/env bash\n[ $(wc -l < {log}) -lt 4 ] || exit 1\necho "$@" >> {log}\nwc -l < {log}\n'
+"""Takes four."""
 
 
 @pytest.fixture
@@ -97,13 +100,74 @@ def test_a_graph_becomes_dependent_jobs_and_an_evaluation(
     assert all("--kill-on-invalid-dep=yes" in line for line in lines if "afterok" in line)
     assert f"job {number['see']}: see, run folder {root}/see" in shown
     text = (root / "evaluation" / "evaluate.sbatch").read_text()
-    assert f"avatar-lab evaluate root={root} seed=5 num_dyads=2 shards={root}/shards" in text
+    (settings,) = (root / "evaluation" / "settings").iterdir()
+    assert f"avatar-lab evaluate --submitted {settings}\n" in text
+    asked: list[EvaluateConfig] = []
+    monkeypatch.setattr(evaluate, "run", asked.append)
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--submitted", str(settings)])
+    evaluate.main()
+    assert (asked[0].root, asked[0].seed, asked[0].num_dyads) == (str(root), 5, 2)
+    assert (asked[0].shards, asked[0].report) == (f"{root}/shards", f"{root}/report")
     assert f"--to {root}/checkpoints" in text
     for path in root.rglob("*.sbatch"):
         assert subprocess.run(["bash", "-n", path]).returncode == 0
     (resolved,) = (root / "see" / "submitted").iterdir()
     assert read_resolved(resolved).seed == 5
     assert str(resolved) in (root / "see" / "see.sbatch").read_text()
+
+
+def test_what_a_gate_and_a_judge_measure_is_fixed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = "bars:[{metric:nod_response,at_least:0.5}]"
+    asked = [
+        f"gate={{artefact:teacher,evaluate:{{num_dyads:3}},{bars}}}",
+        "judge={artefact:teacher,metric:nod_response,every_steps:2}",
+    ]
+    config = load(["experiment=smoke/teacher", "cluster=slurm_cpu", f"root={tmp_path}", *asked])
+    (run,) = submit.training("teacher", config.out, [config]).runs
+    assert submit.fixed(run) == run
+    assert run.gate is not None
+    assert run.judge is not None
+
+    def edited(*_: object) -> None:
+        raise AssertionError("configs/evaluate.yaml is read after the submission")
+
+    monkeypatch.setattr(validation, "compose_more", edited)
+    gate, judge = (validation.settings(run, each["evaluate"]) for each in (run.gate, run.judge))
+    assert (gate["num_dyads"], gate["seconds"], gate["split"], gate["workers"]) == (3, 54, "val", 2)
+    assert (judge["num_dyads"], judge["seconds"], judge["split"], judge["workers"]) == (32, 54, "val", 1)
+    with pytest.raises(ValueError, match="no key 'num_dyad'"):
+        submit.fixed(load(["experiment=smoke/teacher", asked[0].replace("dyads", "dyad")]))
+
+
+def test_the_evaluation_of_a_graph_has_its_layout_and_codecs(tmp_path: Path) -> None:
+    other = ["layout=fps30", "layout.block_seconds=4/5", "codec=mimi_wan", "codec.audio_codec.num_codebooks=4"]
+    graph = load_graph("smoke", [f"root={tmp_path}", "cluster=slurm_cpu", *other])
+    config = submit.evaluation(graph, ["num_dyads=2"]).measures
+    assert config is not None
+    assert (config.layout["fps"], config.layout["block_seconds"]) == (30, "4/5")
+    assert config.codec == graph["teacher"].codec
+    assert config.codec["audio_codec"]["num_codebooks"] == 4
+    elsewhere = ["codec=mimi_wan", "+codec.audio_codec.device=cuda:7", "device=cuda:7", f"shards={tmp_path}/others"]
+    config = evaluation_of(graph["teacher"], elsewhere)
+    assert config.codec["audio_codec"]["device"] == config.device == "cuda:7", "not of the machine that submits"
+    assert (config.layout["fps"], config.shards) == (30, f"{tmp_path}/others")
+    with pytest.raises(ValueError, match="unknown agent 'levle2'"):
+        evaluation_of(graph["teacher"], ["agents=[levle2]"])
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+def test_a_graph_that_is_refused_in_part_does_not_stay_in_the_queue(
+    tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch, cancels: bool
+) -> None:
+    calls.touch()
+    (tmp_path / "bin" / "sbatch").write_text(REFUSING.format(log=calls))
+    scancel = tmp_path / "bin" / "scancel"
+    scancel.write_text(f'#!/usr/bin/env bash\necho "$@" > {tmp_path}/cancelled\nexit {0 if cancels else 1}\n')
+    scancel.chmod(0o755)
+    said = r"were cancelled \(1, 2, 3, 4\)" if cancels else "are still queued, .*: scancel 1 2 3 4"
+    with pytest.raises(SystemExit, match=rf"sbatch refused .* Jobs before it {said}"):
+        run(monkeypatch, "--graph", "smoke", f"root={tmp_path}/graph", "cluster=slurm_cpu")
+    assert (tmp_path / "cancelled").read_text() == "1 2 3 4\n"
 
 
 def test_the_evaluation_of_a_graph_asks_for_one_process_without_a_device(tmp_path: Path) -> None:

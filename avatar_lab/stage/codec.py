@@ -25,6 +25,7 @@ class CodecStage:
     trained = (ROLE,)
     followers = ()
     averaged = (ROLE,)
+    card = None
 
     def __init__(
         self, *, name: str, codec: nn.Module, objective: Callable[[Any, Any, torch.Generator], Losses]

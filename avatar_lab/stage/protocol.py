@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from avatar_lab.checkpoint import Checkpoint
+from avatar_lab.checkpoint import Card, Checkpoint
 from avatar_lab.objective.losses import Losses
 from avatar_lab.sharded import locals_of
 
@@ -63,6 +63,11 @@ class Stage(Protocol):
     """Untrained roles that move with a trained one."""
     averaged: tuple[str, ...]
     """Trained roles that keep an exponential moving average, which is what evaluation and export use."""
+
+    @property
+    def card(self) -> Card | None:
+        """What its artefacts will say of themselves, with what they descend from; None where they say nothing."""
+        ...
 
     def turns(self, batch: Any, step: int, rng: torch.Generator) -> Iterator[Turn]:
         """Yield ``(role, losses)`` for each update due at ``step``, lazily: the loop steps the role's optimiser before

@@ -33,6 +33,7 @@ class ReaderStage:
     trained = (READER,)
     followers = ()
     averaged = (READER,)
+    card = None
 
     def __init__(
         self,

@@ -63,6 +63,7 @@ class Teacher:
             num_steps=num_steps,
         )
         self.start = start if init_from is None else init_from.warm(start)
+        self.card = replace(self.start.card, stage=self.name)
         self.roles = nn.ModuleDict({"teacher": self.start.model})
         self.fit_warp_at = fit_warp_at
         self.objective = JointFlow(
@@ -87,4 +88,4 @@ class Teacher:
         yield "teacher", self.objective(model, batch, rng)
 
     def export(self, roles: nn.ModuleDict) -> dict[str, Checkpoint]:
-        return {"teacher": Checkpoint(model=network(roles, "teacher"), card=replace(self.start.card, stage=self.name))}
+        return {"teacher": Checkpoint(model=network(roles, "teacher"), card=self.card)}

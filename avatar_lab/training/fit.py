@@ -185,6 +185,8 @@ class Fit:
         if self.steps:
             with interrupts:
                 trainer.fit(module, datamodule=source)
+            if interrupts.agreed is None:
+                interrupts.raise_unseen()
         saving = sum(each.seconds for each in callbacks if isinstance(each, Checkpoints))
         seconds = {"all": round(time.monotonic() - began, 3), "saving": round(saving, 3)}
         module.frozen.check()

@@ -44,12 +44,17 @@ class Interrupts:
         yet: it would be forgotten for as long."""
         for number in EXIT_CODES:
             signal.signal(number, signal.SIG_DFL)
-        if self.received is not None:
-            os.kill(os.getpid(), self.received)
+        self.raise_unseen()
         try:
             yield
         finally:
             self.arm()
+
+    def raise_unseen(self) -> None:
+        """Send a signal that nobody has looked at once more, to whoever handles it now: what follows may take minutes,
+        and a job that was warned does not have them."""
+        if self.received is not None:
+            os.kill(os.getpid(), self.received)
 
     def arm(self) -> None:
         """Install the handlers; called again after Lightning has put its own in their place."""

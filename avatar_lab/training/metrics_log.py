@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -16,6 +18,7 @@ class MetricsLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._unwritten = ""
 
     def rewind(self, step: int) -> float:
         """Drop rows after ``step``, which a resumed run writes again, and return the seconds spent up to it."""
@@ -35,10 +38,22 @@ class MetricsLog:
         return kept[-1]["seconds"] if kept else 0.0
 
     def write(self, row: Mapping[str, float]) -> None:
-        """Append one row; NaN and infinities become null so that every line is valid JSON."""
+        """Append one row; NaN and infinities become null so that every line is valid JSON.
+
+        Where there is no room for it, it waits for the next: a checkpoint may make some, and says what to do if not.
+        """
         clean = {name: value if math.isfinite(value) else None for name, value in row.items()}
-        with self.path.open("a") as file:
-            file.write(json.dumps(clean) + "\n")
+        self._unwritten += json.dumps(clean) + "\n"
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a") as file:
+                file.write(self._unwritten)
+        except OSError as error:
+            log.warning("%s: rows wait for room on the disk (%s)", self.path, error)
+            with suppress(OSError):  # a part of a row would damage the next
+                os.truncate(self.path, size)
+        else:
+            self._unwritten = ""
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

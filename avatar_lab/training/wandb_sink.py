@@ -15,6 +15,9 @@ from typing import Any, Literal
 
 log = logging.getLogger(__name__)
 
+FINISH_SECONDS = 20.0
+"""What is not sent by then stays on disk, for ``wandb sync``."""
+
 
 class WandbSink:
     """Sink for ``training.sinks``."""
@@ -27,7 +30,10 @@ class WandbSink:
     def start(self, *, folder: Path, config: Mapping[str, Any]) -> None:
         import wandb  # takes a second to import and is off by default
 
-        settings = wandb.Settings(x_disable_meta=True, save_code=False, silent=True, init_timeout=60)
+        # a job that was warned of its end has seconds left, and the default waits until all is sent
+        settings = wandb.Settings(
+            x_disable_meta=True, save_code=False, silent=True, init_timeout=60, finish_timeout=FINISH_SECONDS
+        )
         with self._going_on():
             self._run = wandb.init(
                 project=self.project, group=folder.name, dir=folder, mode=self.mode, config=dict(config),

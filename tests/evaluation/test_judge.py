@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from omegaconf import DictConfig
 
 from avatar_lab import judge as judge_module
+from avatar_lab import validation
 from avatar_lab.checkpoint import Checkpoint, load_checkpoint, weights_sha256
-from avatar_lab.config import RunConfig, load
+from avatar_lab.config import RunConfig, compose_more, load
 from avatar_lab.evaluation.estimates import AgentMetric
 from avatar_lab.evaluation.statistics import Estimate
 from avatar_lab.judge import Judge
@@ -138,6 +140,21 @@ def test_values_of_another_question_do_not_compete(tmp_path: Path, monkeypatch: 
         assert judge.best() is None
     _judged(monkeypatch, Judge(_run(tmp_path, metric="smile_response")), {20: 0.1})
     assert Judge(_run(tmp_path)).knows(20), "what was judged by the first question is kept"
+
+
+@pytest.mark.parametrize(("edit", "other"), [("seconds=12", True), ("workers=9", False), ("recordings=null", False)])
+def test_values_by_other_defaults_of_an_evaluation_do_not_compete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: str, other: bool
+) -> None:
+    """As when ``configs/evaluate.yaml`` is edited between two starts."""
+    _judged(monkeypatch, Judge(_run(tmp_path)), {20: 0.9})
+
+    def edited(name: str, overrides: list[str]) -> DictConfig:
+        return compose_more(name, [*overrides, edit])
+
+    monkeypatch.setattr(validation, "compose_more", edited)
+    assert Judge(_run(tmp_path)).knows(20) is not other
+    assert Judge(_run(tmp_path)).best() == (None if other else 20)
 
 
 def test_what_could_not_be_judged_is_said_before_training(tmp_path: Path) -> None:

@@ -20,6 +20,17 @@ from avatar_lab.training.interrupts import REQUEUE_EXIT_CODE
 
 SRUN = '#!/bin/bash\necho "$MASTER_ADDR ${SRUN_CPUS_PER_TASK:-}" >> $FOLDER/steps\nenv > $FOLDER/env\nexit $CODE\n'
 SCONTROL = '#!/bin/bash\ncase $1 in show) echo first; echo second ;; requeue) echo "$2" >> $FOLDER/requeued ;; esac\n'
+PREEMPTED = """#!/bin/bash
+case $1 in
+  requeue) echo "$2" >> $FOLDER/requeued ;;
+  show)
+    echo asked >> $FOLDER/asked
+    [ $(wc -l < $FOLDER/asked) -gt $BUSY ] || exit 1
+    echo PreemptEligibleTime=2025-01-01T00:00:00 PreemptTime=$PREEMPT_TIME
+    for ((line = 0; line < 20000; line++)); do echo and more; done ;;
+esac
+"""
+"""Fails ``BUSY`` times, then says more than a pipe holds."""
 TOOLS = ("bash", "wc", "rm", "date", "grep", "env")
 
 Start = Callable[..., int]
@@ -37,17 +48,18 @@ def start(tmp_path: Path) -> Start:
     for name in TOOLS:  # and no others: there may be a Slurm on this machine
         (folder / name).symlink_to(str(shutil.which(name)))
 
-    def once(code: int, *, scontrol: bool = True, **variables: str) -> int:
-        for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+    def once(code: int, *, scontrol: str | None = SCONTROL, **variables: str) -> int:
+        for name, text in (("srun", SRUN), ("scontrol", scontrol), ("sleep", "#!/bin/bash\n")):
             (folder / name).unlink(missing_ok=True)
-            if name == "srun" or scontrol:
+            if text is not None:
                 (folder / name).write_text(text)
                 (folder / name).chmod(0o755)
         job = {"SLURM_JOB_ID": "7", "SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_NODELIST": "x", "CODE": str(code)}
         clean = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
         stand_ins = {"PATH": str(folder), "FOLDER": str(tmp_path), "SLURMD_NODENAME": "here"}
         environment = clean | job | stand_ins | variables
-        return subprocess.run(["bash", script], env=environment, timeout=60).returncode
+        with (tmp_path / "errors").open("w") as errors:
+            return subprocess.run(["bash", script], env=environment, timeout=60, stderr=errors).returncode
 
     return once
 
@@ -106,12 +118,39 @@ def test_an_evaluation_that_is_warned_of_its_limit_is_requeued(tmp_path: Path) -
 
 
 def test_without_scontrol_the_exit_code_asks_for_a_requeue(start: Start, tmp_path: Path) -> None:
-    assert [start(code, scontrol=False) for code in (0, 1, REQUEUE_EXIT_CODE, 138, 143)] == [
+    assert [start(code, scontrol=None) for code in (0, 1, REQUEUE_EXIT_CODE, 138, 143)] == [
         *(0, 1),
         *(REQUEUE_EXIT_CODE, REQUEUE_EXIT_CODE),
         143,
     ]
     assert lines(tmp_path / "steps") == ["here "] * 5
+
+
+@pytest.mark.parametrize(
+    ("busy", "time", "said"),
+    [
+        (0, "2025-01-01T00:00:00", ""),
+        (3, "2025-01-01T00:00:00", ""),
+        (0, "None", "job 7 is not requeued: it got TERM, and was not preempted"),
+        (9, "2025-01-01T00:00:00", "job 7 is not requeued: it got TERM, and scontrol does not say"),
+    ],
+)
+def test_a_preempted_job_is_requeued_and_another_says_why_not(
+    start: Start, tmp_path: Path, busy: int, time: str, said: str
+) -> None:
+    """Of a controller that is busy, and of one that says much."""
+    assert start(143, scontrol=PREEMPTED, BUSY=str(busy), PREEMPT_TIME=time) == 143
+    assert lines(tmp_path / "requeued") == ([] if said else ["7"])
+    assert said in (tmp_path / "errors").read_text()
+
+
+def test_a_job_says_why_it_is_not_requeued_and_what_to_do(start: Start, tmp_path: Path) -> None:
+    assert start(4) == 4
+    assert lines(tmp_path / "errors") == ["job 7 is not requeued: its step ended with 4"]
+    assert start(REQUEUE_EXIT_CODE, scontrol="#!/bin/bash\n[ $1 = show ]\n") == REQUEUE_EXIT_CODE
+    assert "submit it again, it goes on (with resume=false it would begin anew" in (tmp_path / "errors").read_text()
+    assert start(0) == 0
+    assert lines(tmp_path / "errors") == []
 
 
 def test_a_job_that_was_often_requeued_still_survives_a_warning_during_its_start(start: Start, tmp_path: Path) -> None:

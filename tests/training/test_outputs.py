@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -15,7 +18,7 @@ import torch
 from avatar_lab.layout import Layout
 from avatar_lab.training.checkpointing import CheckpointStore
 from avatar_lab.training.fit import Fit, Machine
-from avatar_lab.training.metrics_log import read_rows
+from avatar_lab.training.metrics_log import MetricsLog, read_rows
 from avatar_lab.training.optimizer import AdamW
 from avatar_lab.training.wandb_sink import WandbSink
 from tests.factory import LAYOUT
@@ -168,7 +171,7 @@ def test_row_29_a_service_that_is_down_costs_no_step(
 
     service = {"init": None, "log": lambda *_, **__: None, "finish": lambda: None} | {broken: fail}
     opened = SimpleNamespace(log=service["log"], finish=service["finish"])
-    module = SimpleNamespace(init=service["init"] or (lambda **_: opened), Settings=lambda **_: None)
+    module = SimpleNamespace(init=service["init"] or (lambda **_: opened), Settings=SimpleNamespace)
     monkeypatch.setitem(sys.modules, "wandb", module)
     adamw = AdamW(lr=1e-3)
     sinks = {"wandb": WandbSink(mode="online")}
@@ -176,3 +179,52 @@ def test_row_29_a_service_that_is_down_costs_no_step(
     fit.run(stage=ToyStage(), data=toy_data(), layout=Layout(), out=tmp_path, seed=0, machine=MACHINE)
     assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
     assert caplog.text.count("no route to host") == 1
+
+
+def test_row_29_a_slow_service_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that was warned of its end has two minutes; left alone, wandb waits until everything was sent."""
+    settings = []
+    monkeypatch.setattr("wandb.init", lambda **given: settings.append(given["settings"]))
+    WandbSink(mode="online").start(folder=tmp_path, config={})
+    assert 0 < settings[0].finish_timeout <= 30
+    assert settings[0].init_timeout <= 60
+
+
+class Warned(Film):
+    """A film during which the job is warned of its end."""
+
+    def write(self, *, artefacts: Mapping[str, Any], folder: Path) -> None:  # type: ignore[override]
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_warning_during_the_last_samples_is_not_forgotten(tmp_path: Path) -> None:
+    """What follows, such as a gate, may take longer than the job has: the handler from before gets the signal."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    try:
+        adamw = AdamW(lr=1e-2)
+        fit = Fit(steps=2, optimizers={"student": adamw, "critic": adamw})
+        run = {"layout": Layout(), "seed": 0, "machine": MACHINE, "samples": Warned()}
+        assert fit.run(stage=ToyStage(), data=toy_data(), out=tmp_path, **run).exit_code == 0
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [signal.SIGUSR1]
+    assert CheckpointStore(tmp_path / "checkpoints", keep=1).latest_step() == 2
+
+
+def test_row_9_rows_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    log.write({"step": 1})
+    size = log.path.stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5, limits[1]))
+    try:
+        log.write({"step": 2})
+        assert log.path.stat().st_size == size, "no part of a row is left"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert "rows wait for room on the disk" in caplog.text
+    log.write({"step": 3})
+    assert [row["step"] for row in read_rows(log.path)] == [1, 2, 3]

@@ -21,6 +21,7 @@ class ToyStage:
     trained = ("student", "critic")
     followers = ()
     averaged = ("student",)
+    card = None
 
     def __init__(self, *, width: int = 4, poisoned_steps: tuple[int, ...] = (), poison: float = float("nan")) -> None:
         rng = torch.random.fork_rng()
