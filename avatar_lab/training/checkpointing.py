@@ -60,7 +60,7 @@ class CheckpointStore:
                 return self.publish(self.begin(step), state, step=step)
             except (OSError, RuntimeError) as error:
                 self.clear_unfinished()
-                if not _no_room(error):
+                if not no_room(error):
                     raise
                 if attempt == 1 and self._make_room():
                     log.warning("the checkpoint of step %d found no room (%s): older ones are deleted", step, error)
@@ -241,7 +241,7 @@ class CheckpointStore:
         return state
 
 
-def _no_room(error: Exception) -> bool:
+def no_room(error: BaseException) -> bool:
     """Whether a disk, a quota or a limit is full; torch's writer calls that an unexpected position."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

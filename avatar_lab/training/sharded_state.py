@@ -11,7 +11,8 @@ somebody sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,20 @@ from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
 
 from avatar_lab.training import distributed
-from avatar_lab.training.checkpointing import CheckpointStore, flushed, write_atomically
+from avatar_lab.training.checkpointing import CheckpointStore, flushed, no_room, write_atomically
+
+log = logging.getLogger(__name__)
 
 SHARDED_FORMAT = "avatar_lab.sharded_state/1"
+
+
+class NotWritten(RuntimeError):
+    """Some rank could not do its part of a save; every rank raises it."""
+
+    def __init__(self, message: str, *, full: bool) -> None:
+        super().__init__(message)
+        self.full = full
+        """For want of room, on some rank."""
 
 
 class ShardedStore(CheckpointStore):
@@ -35,8 +47,18 @@ class ShardedStore(CheckpointStore):
         """Write plain values of rank 0 and ``tensors`` by unique name, each rank its part of them.
 
         Raises:
-            RuntimeError: some rank could not write; the checkpoint before stays the latest.
+            NotWritten: some rank could not write, not even after all but the newest were deleted, if room is what it
+                lacked; the checkpoint before stays the latest.
         """
+        try:
+            return self._save_parts(state, tensors, step=step)
+        except NotWritten as error:
+            if not error.full or not distributed.any_rank(distributed.rank() == 0 and self._make_room(), self.device):
+                raise
+            log.warning("the checkpoint of step %d found no room (%s): older ones are deleted", step, error)
+        return self._save_parts(state, tensors, step=step)
+
+    def _save_parts(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor], *, step: int) -> Path:
         temporary = self.unfinished(step)
         self._together(lambda: self.begin(step), "make its folder", only_first=True)
         writer = dcp.FileSystemWriter(temporary, sync_files=True)
@@ -70,7 +92,7 @@ class ShardedStore(CheckpointStore):
         folder = self.resume_from()
         return None if folder is None else (self.read(folder), folder)
 
-    def _together(self, act: Any, what: str, *, only_first: bool = False) -> None:
+    def _together(self, act: Callable[[], object], what: str, *, only_first: bool = False) -> None:
         """``act`` on all ranks, or on the first, and agree on how it went."""
         failure: BaseException | None = None
         if not only_first or distributed.rank() == 0:
@@ -79,12 +101,23 @@ class ShardedStore(CheckpointStore):
             except (Exception, CheckpointException) as error:  # whatever it is, the others must not wait for this rank
                 failure = error
         if distributed.any_rank(failure is not None, self.device):
+            causes = _causes(failure)
+            full = distributed.any_rank(any(map(no_room, causes)), self.device)
             if distributed.rank() == 0:
                 self.clear_unfinished()
-            raise RuntimeError(
-                f"a rank could not {what} ({failure or 'it says why itself'}): nothing was published, look at free "
-                f"space and permissions of {self.folder}"
+            why = "; ".join(map(str, causes)) or "it says why itself"
+            raise NotWritten(
+                f"a rank could not {what} ({why}): nothing was published, look at free space and permissions of "
+                f"{self.folder}; the same command goes on from step {self.latest_step()}",
+                full=full,
             ) from failure
+
+
+def _causes(failure: BaseException | None) -> list[BaseException]:
+    """``failure``, or what torch found on each rank."""
+    if isinstance(failure, CheckpointException):
+        return [cause for cause, _ in failure.failures.values()]
+    return [] if failure is None else [failure]
 
 
 def _measured_by(number: int, temporary: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from avatar_lab.layout import Layout
 from avatar_lab.training.checkpointing import CheckpointStore
+from avatar_lab.training.fit import Fit, Machine
+from avatar_lab.training.metrics_log import read_rows
+from avatar_lab.training.optimizer import AdamW
+from avatar_lab.training.sharded_state import NotWritten, ShardedStore
+from tests.training.test_resume import toy_data
+from tests.training.toy import ToyStage
 
 
 def state(step: int, kilobytes: int) -> dict[str, object]:
@@ -55,6 +63,31 @@ def test_where_there_is_no_room_at_all_the_newest_stays(small_disk: Path) -> Non
     assert [path.name for path in store.complete()] == ["step_00000002"]
     assert not list(store.folder.glob(".step_*")), "what was written in vain takes no room"
     assert loaded_step(store) == 2
+
+
+def test_older_sharded_checkpoints_make_room(small_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = ShardedStore(small_disk / "checkpoints", keep=5)
+    for step in (1, 2, 3, 4):
+        store.save_parts({"stage": "toy", "train_step": step}, {"w": torch.full((75_000,), float(step))}, step=step)
+    assert [path.name for path in store.complete()] == ["step_00000003", "step_00000004"]
+    assert "older ones are deleted" in caplog.text
+    with pytest.raises(NotWritten, match=r"a rank could not .*free space.*goes on from step 4") as refused:
+        store.save_parts({"stage": "toy", "train_step": 5}, {"w": torch.zeros(500_000)}, step=5)
+    assert refused.value.full
+    assert [path.name for path in store.complete()] == ["step_00000004"]
+
+
+def test_a_run_on_a_full_disk_says_so_and_goes_on_where_there_is_room(small_disk: Path) -> None:
+    """The log alone fills what is left, so its rows come before the checkpoint that finds no room."""
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free - 60 * 1024))
+    adamw = AdamW(lr=1e-3)
+    fit = Fit(steps=200, optimizers={"student": adamw, "critic": adamw}, log_every_steps=1, checkpoint_minutes=1e-6)
+    run = {"layout": Layout(), "out": small_disk, "seed": 0, "machine": Machine(accelerator="cpu")}
+    with pytest.raises(OSError, match=r"cannot be written .* make room, .* goes on from step \d+"):
+        fit.run(stage=ToyStage(), data=toy_data(), **run)
+    (small_disk / "ballast").unlink()
+    assert fit.run(stage=ToyStage(), data=toy_data(), **run).steps_done == 200
+    assert [row["step"] for row in read_rows(small_disk / "metrics.jsonl")] == list(range(1, 201))
 
 
 @pytest.mark.ci
