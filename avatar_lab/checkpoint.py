@@ -70,6 +70,8 @@ class Checkpoint:
 
     model: AvatarModel
     card: Card
+    loaded_as: str | None = None
+    """Signature of the file that it comes from, where it was widened or cut to another level since."""
 
     @property
     def level(self) -> Level:
@@ -82,7 +84,7 @@ class Checkpoint:
     @property
     def signature(self) -> str:
         """Stage and digest of the weights, as lineages name it."""
-        return f"{self.card.stage}:{weights_sha256(self.model)[:16]}"
+        return self.loaded_as or f"{self.card.stage}:{weights_sha256(self.model)[:16]}"
 
     def save(self, path: Path, *, half: bool = False) -> None:
         """Write to ``path`` by way of a temporary file; ``half`` stores parameters in float16, for shipping. They are

@@ -102,8 +102,8 @@ class EvaluateConfig:
 
 
 def evaluation_of(run: RunConfig, overrides: Sequence[str]) -> EvaluateConfig:
-    """What is measured behind the graph of ``run``: on its data, with its layout and codecs, unless ``overrides`` of
-    ``configs/evaluate.yaml`` say otherwise.
+    """What is measured behind the graph of ``run``: on its data, with its layout and its codecs, though not on their
+    devices, unless ``overrides`` of ``configs/evaluate.yaml`` say otherwise.
 
     Raises:
         ValueError: a key, an agent, an intervention or a plugin is unknown.
@@ -113,5 +113,8 @@ def evaluation_of(run: RunConfig, overrides: Sequence[str]) -> EvaluateConfig:
         own.append(f"shards={run.data['root']}")
     plain = known_keys(compose_more("evaluate", [*own, *overrides]), EvaluateConfig, "an evaluation")
     said = {re.split("[.=]", text.lstrip("+~"))[0] for text in overrides}
-    groups = {"layout": run.layout, "codec": run.codec or plain["codec"]}
+    codecs = {
+        name: {key: value for key, value in codec.items() if key != "device"} for name, codec in run.codec.items()
+    }  # the job that evaluates has other devices
+    groups = {"layout": run.layout, "codec": codecs or plain["codec"]}
     return EvaluateConfig.of(plain | {name: group for name, group in groups.items() if name not in said})

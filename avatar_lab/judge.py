@@ -82,7 +82,7 @@ class Judge:
         # with one worker, this process: a signal that ends it leaves no others behind
         self.evaluate = settings(config, {"workers": 1} | self.config.evaluate)
         """All settings, those of ``configs/evaluate.yaml`` too."""
-        self.asked = {
+        self.asked: dict[str, Any] = {
             "artefact": self.config.artefact,
             "metric": self.config.metric,
             "evaluate": {name: self.evaluate[name] for name in DECISIVE},
@@ -142,8 +142,13 @@ class Judge:
                 shutil.rmtree(folder)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Steps judged by this question, oldest first."""
-        return [row for row in self._every() if all(row[name] == value for name, value in self.asked.items())]
+        """Steps judged by this question, oldest first. Rows of older code say only what differed from defaults."""
+
+        def asked(row: Mapping[str, Any]) -> dict[str, Any]:
+            said = {name: value for name, value in row["evaluate"].items() if name in DECISIVE}
+            return {name: row[name] for name in self.asked} | {"evaluate": self.asked["evaluate"] | said}
+
+        return [row for row in self._every() if asked(row) == self.asked]
 
     def best(self) -> int | None:
         """The best judged step that is kept; the earlier of equals. ``None`` while no step has a value."""

@@ -11,7 +11,8 @@ SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?)$", re.IGNORE
 """Environment variables that hold one."""
 SHORTEST = 8
 """Shorter values are words that a config may hold by chance."""
-_IN_ADDRESS = re.compile(r"://[^/\s@]+:[^/\s@]+@")
+_IN_ADDRESS = re.compile(r"://([^/\s@]+:[^/\s@]+|[^/\s@:]{20,})@")
+"""A password, or a token in the place of a name."""
 
 
 def refuse_secrets(plain: Mapping[str, Any]) -> None:

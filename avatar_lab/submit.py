@@ -185,8 +185,9 @@ def jobs_of(arguments: argparse.Namespace) -> list[Job]:
         return [training(out.name, str(out), configs)]
     graph = load_graph(arguments.graph, arguments.overrides)
     after = {name: needs(config, graph) for name, config in graph.items()}
-    jobs = [training(name, graph[name].out, [graph[name]], after[name]) for name in in_order(after)]
-    return [*jobs, evaluation(graph, arguments.evaluation)]
+    ordered = {name: graph[name] for name in in_order(after)}  # of levels that two stages export, the later counts
+    jobs = [training(name, config.out, [config], after[name]) for name, config in ordered.items()]
+    return [*jobs, evaluation(ordered, arguments.evaluation)]
 
 
 def submit(jobs: Sequence[Job]) -> None:

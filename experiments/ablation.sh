@@ -25,7 +25,7 @@ here=$root/ablation/$name teacher=$root/autoregressive/autoregressive.safetensor
 seed=$(sed -n 's/^seed: //p' "$root/self_forcing/config.yaml")
 
 train() { # EXPERIMENT OUT SETTING...
-  if [ -e "$2/done.json" ] && [ "$root/self_forcing/done.json" -nt "$2/done.json" ]; then
+  if [ -e "$2/done.json" ] && [ "$root/see/done.json" -nt "$2/done.json" ]; then
     echo "ablation.sh: the graph at $root was trained after $2: remove $here first" >&2
     exit 2
   fi

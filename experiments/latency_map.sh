@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What latency costs: blocks of 160, 320 and 640 ms x 2, 3 and 4 steps, each a student of its own from one finished graph.
-# Needs a finished quickstart. About 75 minutes on two CPU cores; restartable: what is finished is not done again,
+# Needs a finished quickstart. About 90 minutes on two CPU cores; restartable: what is finished is not done again,
 # so remove ROOT/latency_map after the graph was trained anew.
 #
 #   bash experiments/latency_map.sh [ROOT]     # default outputs/quickstart

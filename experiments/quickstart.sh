@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on the embedded world: recordings -> shards -> teacher -> autoregressive -> few-step student -> student that
+# The main job on the embedded world: recordings -> shards -> teacher -> autoregressive -> few-step student -> one that
 # prefers to react -> camera branch -> levels 1, 2, 3 -> report. At most 40 minutes on two CPU cores after installation.
 #
 #   bash experiments/quickstart.sh [--out DIR] [--seed N] [--smoke]

@@ -16,7 +16,9 @@ from avatar_lab.context import block_inputs
 from avatar_lab.diffusion.sampler import Sampler
 from avatar_lab.level import Level
 from avatar_lab.rollout.rollout import rollout
+from avatar_lab.stage.start import Setting, started_from
 from tests.factory import LAYOUT, context_of, random_batch, tiny_model
+from tests.training.stages import fake_codecs
 
 CARD = Card(
     stage="self_forcing",
@@ -84,6 +86,22 @@ def test_lineage_grows_by_stage_and_weights() -> None:
     assert card.stage == "initialise"
     assert card.lineage == ("x:1", f"autoregressive:{weights_sha256(parent.model)[:16]}")
     assert card.metrics == {}
+
+
+def test_a_lineage_names_the_file_and_not_what_it_was_widened_to(tmp_path: Path) -> None:
+    """Branches that are added are random, and drawn otherwise on other processors."""
+    path = saved(tmp_path, Level.LISTEN)
+    setting = Setting(**fake_codecs())
+    signatures = set()
+    for seed in range(2):
+        torch.manual_seed(seed)
+        card = replace(CARD, audio_codec=setting.audio_codec.spec.fingerprint)
+        card = replace(card, video_codec=setting.video_codec.spec.fingerprint)
+        replace(load_checkpoint(path), card=card).save(tmp_path / "fit.safetensors")
+        start = started_from(str(tmp_path / "fit.safetensors"), stage=CARD.stage, level=Level.SEE, setting=setting)
+        assert start.level is Level.SEE
+        signatures.update(start.descend(stage="see").lineage)
+    assert signatures == {load_checkpoint(path).signature}
 
 
 PROGRAM = """

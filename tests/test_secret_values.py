@@ -37,6 +37,9 @@ def test_words_paths_and_plain_addresses_are_none(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("SHORT_KEY", "runs")
     monkeypatch.setenv("KEYBOARD", "quickstart")
     refuse_secrets({"out": "/scratch/runs", "name": "quickstart", "root": "https://host:80/a@b", "steps": [1, None]})
+    refuse_secrets({"root": "ssh://git@host/x"})
+    with pytest.raises(ValueError, match=r"^root holds an address"):
+        refuse_secrets({"root": f"https://{'t' * 36}@host/x"})
 
 
 @pytest.mark.ci

@@ -122,13 +122,14 @@ def started_from(
         video_codec=setting.video_codec.spec.fingerprint,
         stages=stages,
     )
+    signature = found.signature  # before branches are added, whose random weights differ between kinds of processors
     if other_blocks:
         found = Checkpoint(model=with_blocks_of(found.model, setting.layout), card=found.card)
     if found.layout != setting.layout:
         raise ValueError(f"{path} was trained with another layout ({found.layout}); use layout of that run")
     if found.level < level and not (found.level == Level.LISTEN and level == Level.SEE):
         raise ValueError(f"{path} is of level {found.level.name}; this stage needs {level.name}: train that one first")
-    return Checkpoint(model=at_level(found.model, level), card=found.card)
+    return Checkpoint(model=at_level(found.model, level), card=found.card, loaded_as=signature)
 
 
 def few_step_start(

@@ -110,6 +110,10 @@ class WriteMetrics(Callback):
         for sink in self.sinks:
             sink.write(row | means)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Behind the last checkpoint, which may have made room."""
+        self.metrics.flush()
+
 
 class Checkpoints(Callback):
     """Saves every ``every_minutes``, at the end, and when asked to stop; leaves the loop in that case. With

@@ -40,10 +40,17 @@ class MetricsLog:
     def write(self, row: Mapping[str, float]) -> None:
         """Append one row; NaN and infinities become null so that every line is valid JSON.
 
-        Where there is no room for it, it waits for the next: a checkpoint may make some, and says what to do if not.
+        Where there is no room for it, it waits for the next or for :meth:`flush`: a checkpoint may make some, and says
+        what to do if not.
         """
         clean = {name: value if math.isfinite(value) else None for name, value in row.items()}
         self._unwritten += json.dumps(clean) + "\n"
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits for room, if there is any now."""
+        if not self._unwritten:
+            return
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("a") as file:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,18 @@ class ShardedStore(CheckpointStore):
         try:
             return self._save_parts(state, tensors, step=step)
         except NotWritten as error:
-            if not error.full or not distributed.any_rank(distributed.rank() == 0 and self._make_room(), self.device):
+            if not error.full or not self._room_made():
                 raise
             log.warning("the checkpoint of step %d found no room (%s): older ones are deleted", step, error)
         return self._save_parts(state, tensors, step=step)
+
+    def _room_made(self) -> bool:
+        """Whether the first rank could delete older checkpoints. It hashes the newest whole one for that."""
+        made = False
+        if distributed.rank() == 0:
+            with suppress(OSError):  # the others must not wait for this rank
+                made = self._make_room()
+        return distributed.any_rank(made, self.device)
 
     def _save_parts(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor], *, step: int) -> Path:
         temporary = self.unfinished(step)
@@ -104,7 +113,8 @@ class ShardedStore(CheckpointStore):
             causes = _causes(failure)
             full = distributed.any_rank(any(map(no_room, causes)), self.device)
             if distributed.rank() == 0:
-                self.clear_unfinished()
+                with suppress(OSError):  # it goes with the next save
+                    self.clear_unfinished()
             why = "; ".join(map(str, causes)) or "it says why itself"
             raise NotWritten(
                 f"a rank could not {what} ({why}): nothing was published, look at free space and permissions of "

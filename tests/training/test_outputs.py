@@ -226,5 +226,8 @@ def test_row_9_rows_wait_for_room(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
     assert "rows wait for room on the disk" in caplog.text
+    log.flush()
     log.write({"step": 3})
     assert [row["step"] for row in read_rows(log.path)] == [1, 2, 3]
+    log.flush()
+    assert len(read_rows(log.path)) == 3
