@@ -30,7 +30,8 @@ def test_each_speaks_the_shipped_codecs_and_says_where_it_comes_from(shipped: tu
     assert card.video_codec == TinyVideo.load().spec.fingerprint
     assert card.stage == ("teacher" if name == "teacher" else "see")
     stages = {ancestor.partition(":")[0] for ancestor in card.lineage}
-    assert stages >= (set() if name == "teacher" else {"teacher", "autoregressive", "initialise", "self_forcing"})
+    distilled = {"teacher", "autoregressive", "initialise", "self_forcing", "preference"}
+    assert stages >= (set() if name == "teacher" else distilled)
     path, _ = find_checkpoint(f"shipped:{name}")
     assert path.stat().st_size <= MAX_BYTES
     text = path.with_suffix(".md").read_text()
