@@ -1,6 +1,6 @@
 """Objects from plain nested values, through one allow-list.
 
-A mapping with ``_target_`` names a class of this project, or a class method that makes one (``TinyAudio.load``); its
+A mapping with ``_target_`` names a class of this project, or a class or static method that makes one (``Mimi.load``); its
 other keys are that constructor's keyword arguments, so the signature is the schema. Functions are refused: some run
 what they are told to, or write files. Objects that many constructors need (layout, codecs ...) are not repeated in
 yaml: ``build`` passes each to every constructor whose signature names it. ``_partial_: true`` asks for the callable
@@ -94,14 +94,16 @@ def _arguments(
 
 
 def locate(target: str) -> Any:
-    """The class or class method of a dotted name, if an allowed package defines it and does not merely import it.
+    """The class, or class or static method of one, of a dotted name, if an allowed package itself defines it.
 
     Raises:
         ValueError: there is no such object, it is something else, or it belongs to another package.
     """
     first, *rest = target.split(".")
     found: Any = importlib.import_module(first)
+    owner = found
     for part in rest:
+        owner = found
         inside = f"{found.__name__}.{part}" if hasattr(found, "__path__") else None
         if inside is not None and importlib.util.find_spec(inside) is not None:
             found = importlib.import_module(inside)
@@ -111,8 +113,9 @@ def locate(target: str) -> Any:
             found = getattr(found, part)
     if inspect.ismodule(found) or not f"{found.__module__}.".startswith(ALLOWED_PREFIXES):
         raise ValueError(f"_target_ {target!r} is refused: it is not defined in {', '.join(ALLOWED_PREFIXES)}")
-    if not inspect.isclass(found) and not inspect.isclass(getattr(found, "__self__", None)):
-        raise ValueError(f"_target_ {target!r} is refused: it is neither a class nor a class method")
+    made_by_class = isinstance(inspect.getattr_static(owner, rest[-1]), (classmethod, staticmethod))
+    if not inspect.isclass(found) and not made_by_class:
+        raise ValueError(f"_target_ {target!r} is refused: it is neither a class nor a class or static method of one")
     return found
 
 

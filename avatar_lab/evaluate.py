@@ -49,7 +49,13 @@ READER_CONVERSATIONS = 4
 
 
 def run(config: EvaluateConfig) -> None:
-    """Measure, then write the report."""
+    """Measure, then write the report.
+
+    Raises:
+        ValueError: ``step_seconds`` is not there, or as :func:`build_studio`.
+    """
+    if config.step_seconds is not None and not Path(config.step_seconds).is_file():  # before hours of measuring
+        raise ValueError(f"step_seconds {config.step_seconds} does not exist: give the file of wall times, or null")
     start = time.perf_counter()
     studio, data = measure_agents(config)
     if config.interventions:
@@ -195,8 +201,6 @@ def _report(
 ) -> None:
     seconds: dict[str, float] = {}
     if config.step_seconds is not None:
-        if not Path(config.step_seconds).is_file():
-            raise ValueError(f"step_seconds {config.step_seconds} does not exist: give the file of wall times, or null")
         seconds = json.loads(Path(config.step_seconds).read_text())
     setting = (
         f"{num_dyads} dyads of split {config.split}, {config.seconds:g} s, each person as the avatar once; "

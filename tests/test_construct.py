@@ -37,6 +37,11 @@ def test_shared_objects_reach_whoever_names_them_and_yaml_wins() -> None:
     assert build(utterances | {"seed": 7}, layout=Layout(), seed=5).seed == 7
 
 
+@pytest.mark.parametrize("target", ["codec.tiny_audio.TinyAudio.load", "codec.mimi.Mimi.load", "layout.Layout"])
+def test_classes_and_their_loaders_are_found(target: str) -> None:
+    assert callable(locate(f"avatar_lab.{target}"))
+
+
 def test_arguments_are_checked_before_the_call() -> None:
     with pytest.raises(ValueError, match=r"has no argument 'warmup' \(did you mean 'warmup_steps'\?\)"):
         build({"_target_": "avatar_lab.training.optimizer.Cosine", "warmup": 1})
