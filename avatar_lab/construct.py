@@ -1,10 +1,10 @@
 """Objects from plain nested values, through one allow-list.
 
-A mapping with ``_target_`` names a class of this project, or a class or static method that makes one (``Mimi.load``); its
-other keys are that constructor's keyword arguments, so the signature is the schema. Functions are refused: some run
-what they are told to, or write files. Objects that many constructors need (layout, codecs ...) are not repeated in
-yaml: ``build`` passes each to every constructor whose signature names it. ``_partial_: true`` asks for the callable
-with its arguments bound, ``_args_`` gives positional ones.
+A mapping with ``_target_`` names a class of this project, or a class or static method that makes one
+(``Mimi.load``); its other keys are that constructor's keyword arguments, so the signature is the schema. Functions are
+refused: some run what they are told to, or write files. Objects that many constructors need (layout, codecs ...) are
+not repeated in yaml: ``build`` passes each to every constructor whose signature names it. ``_partial_: true`` asks for
+the callable with its arguments bound, ``_args_`` gives positional ones.
 """
 
 from __future__ import annotations
