@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from avatar_lab.evaluation.agents import AGENTS
 from avatar_lab.evaluation.intervene import INTERVENTIONS
 from avatar_lab.evaluation.plugin.table import PLUGINS
 from avatar_lab.precision import find_device
+from avatar_lab.run_graph import parsed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def evaluation_of(run: RunConfig, overrides: Sequence[str]) -> EvaluateConfig:
     if "root" in run.data:
         own.append(f"shards={run.data['root']}")
     plain = known_keys(compose_more("evaluate", [*own, *overrides]), EvaluateConfig, "an evaluation")
-    said = {re.split("[.=]", text.lstrip("+~"))[0] for text in overrides}
+    said = {each.key_or_group.split(".")[0] for _, each in parsed(overrides)}
     codecs = {
         name: {key: value for key, value in codec.items() if key != "device"} for name, codec in run.codec.items()
     }  # the job that evaluates has other devices

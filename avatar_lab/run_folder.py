@@ -60,8 +60,8 @@ def claim(out: Path, config: RunConfig, *, data: DatasetInfo | None = None, line
         log.info("config changed since the last start: %s", change)
     out.mkdir(parents=True, exist_ok=True)
     starts, step = read_starts(out), CheckpointStore(out / "checkpoints", keep=1).latest_step()
-    start = provenance() | {"data": None if data is None else terms(data), "job": job_id(), "step": step}
-    start |= {"lineage": list(lineage)}
+    origin = {"data": None if data is None else terms(data), "lineage": list(lineage)}
+    start = provenance() | origin | {"job": job_id(), "step": step}
     if starts:
         before_code, code = ({key: each[key] for key in _CODE} for each in (starts[-1], start))
         for change in differences(before_code, code):

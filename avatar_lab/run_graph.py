@@ -23,7 +23,7 @@ def load_sweep(overrides: Sequence[str]) -> list[RunConfig]:
         [f"{each.get_key_element()}={value}" for value in each.sweep_string_iterator()]
         if each.is_sweep_override()
         else [text]
-        for text, each in _parsed(overrides)
+        for text, each in parsed(overrides)
     ]
     runs = [load(combination) for combination in product(*values)]
     if len(runs) == 1:
@@ -37,7 +37,7 @@ def load_graph(name: str, overrides: Sequence[str]) -> dict[str, RunConfig]:
     Raises:
         ValueError: there is no such folder, or an override has several values.
     """
-    for text, each in _parsed(overrides):
+    for text, each in parsed(overrides):
         if each.is_sweep_override():
             raise ValueError(f"{text} has several values: submit a graph for each, under a root= of its own")
     experiments = choices("experiment")
@@ -69,7 +69,7 @@ def in_order(after: Mapping[str, Sequence[str]]) -> list[str]:
         ) from None
 
 
-def _parsed(overrides: Sequence[str]) -> list[tuple[str, Override]]:
+def parsed(overrides: Sequence[str]) -> list[tuple[str, Override]]:
     """Each override as it was written, and what Hydra reads in it."""
     return list(zip(overrides, OverridesParser.create().parse_overrides(list(overrides)), strict=True))
 

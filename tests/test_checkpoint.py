@@ -90,18 +90,17 @@ def test_lineage_grows_by_stage_and_weights() -> None:
 
 def test_a_lineage_names_the_file_and_not_what_it_was_widened_to(tmp_path: Path) -> None:
     """Branches that are added are random, and drawn otherwise on other processors."""
-    path = saved(tmp_path, Level.LISTEN)
     setting = Setting(**fake_codecs())
+    codecs = {"audio_codec": setting.audio_codec.spec.fingerprint, "video_codec": setting.video_codec.spec.fingerprint}
+    level2 = replace(load_checkpoint(saved(tmp_path, Level.LISTEN)), card=replace(CARD, **codecs))
+    level2.save(tmp_path / "level2.safetensors")
     signatures = set()
     for seed in range(2):
         torch.manual_seed(seed)
-        card = replace(CARD, audio_codec=setting.audio_codec.spec.fingerprint)
-        card = replace(card, video_codec=setting.video_codec.spec.fingerprint)
-        replace(load_checkpoint(path), card=card).save(tmp_path / "fit.safetensors")
-        start = started_from(str(tmp_path / "fit.safetensors"), stage=CARD.stage, level=Level.SEE, setting=setting)
+        start = started_from(str(tmp_path / "level2.safetensors"), stage=CARD.stage, level=Level.SEE, setting=setting)
         assert start.level is Level.SEE
         signatures.update(start.descend(stage="see").lineage)
-    assert signatures == {load_checkpoint(path).signature}
+    assert signatures == {level2.signature}
 
 
 PROGRAM = """

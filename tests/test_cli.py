@@ -225,7 +225,7 @@ def test_a_signal_saves_and_ends(tmp_path: Path, number: signal.Signals, code: i
 
 def test_row_23_a_second_ctrl_c_leaves_at_once(tmp_path: Path) -> None:
     program = (
-        "import pathlib, sys, time\n"
+        "import time\n"
         "from avatar_lab.training.interrupts import Interrupts\n"
         "with Interrupts() as interrupts:\n"
         "    print('ready', flush=True)\n"
