@@ -56,6 +56,10 @@ class Sampler:
         """``num_steps`` Euler steps, equal in ``u``."""
         return cls(steps=tuple(1 - i / num_steps for i in range(num_steps)), renoise=0.0)
 
+    def until(self, num_steps: int) -> Self:
+        """The first ``num_steps`` of the steps."""
+        return replace(self, steps=self.steps[:num_steps])
+
     def readable(self, warps: Warps) -> Self:
         """The same steps, the last one lowered if need be to where tokens can be read; the warp is fitted to data, so
         no fixed list of ``u`` is always low enough."""
@@ -86,12 +90,13 @@ class Observed(TensorRecord):
     values_BAD: Tensor
     mask_BA: Tensor
 
-    def hold(self, state: AVState, levels: NoiseLevels) -> tuple[AVState, NoiseLevels]:
+    def fill(self, state: AVState) -> AVState:
         audio = torch.where(self.mask_BA[..., None], self.values_BAD, state.audio_BAD)
+        return AVState(audio_BAD=audio, video_BFHWC=state.video_BFHWC)
+
+    def hold(self, state: AVState, levels: NoiseLevels) -> tuple[AVState, NoiseLevels]:
         level = levels.audio_BA.masked_fill(self.mask_BA, 0.0)
-        return AVState(audio_BAD=audio, video_BFHWC=state.video_BFHWC), NoiseLevels(
-            audio_BA=level, video_BF=levels.video_BF
-        )
+        return self.fill(state), NoiseLevels(audio_BA=level, video_BF=levels.video_BF)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,15 +105,6 @@ class Estimate(TensorRecord):
 
     clean: AVState
     logits_BAKV: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Denoised(TensorRecord):
-    """Result of a denoising loop, with the input of its last step for replay under gradients."""
-
-    estimate: Estimate
-    noisy: AVState
-    levels: NoiseLevels
 
 
 Predict = Callable[[AVState, NoiseLevels], Estimate]
@@ -123,17 +119,14 @@ def denoise(
     sampler: Sampler,
     warps: Warps,
     layout: Layout,
-    num_steps: int | None = None,
     observer: Observer | None = None,
-) -> Denoised:
-    """Run the sampler over all blocks in ``noise(0)`` at once.
+) -> Estimate:
+    """Run the sampler over all blocks in ``noise(0)`` at once; what comes out is the estimate of the last step.
 
     noise      step index -> fresh standard noise; step 0 is the start, later ones are used when re-noising
-    num_steps  stop after so many steps (the random exit of self-forcing)
     observer   called with (step index, noisy, levels) before each prediction
     """
-    steps = sampler.steps[: num_steps or len(sampler.steps)]
-    state = noise(0)
+    steps, state = sampler.steps, noise(0)
     size, num_blocks = state.audio_BAD.shape[0], state.audio_BAD.shape[1] // layout.audio_per_block
     ones_BS = torch.ones(size, num_blocks, device=state.audio_BAD.device, dtype=state.audio_BAD.dtype)
 
@@ -155,7 +148,7 @@ def denoise(
             else:
                 blended = kept(levels_at(1.0)).combine(noise(index + 1), partial(blend, deviation=sampler.renoise))
                 state = mix(estimate.clean, blended, after)
-    return Denoised(estimate=estimate, noisy=noisy, levels=levels)
+    return estimate
 
 
 def blend(kept: Tensor, fresh: Tensor, deviation: float) -> Tensor:

@@ -6,9 +6,14 @@ from the student's own cached rollout (Self Forcing, Huang et al. 2025, arXiv:25
 on clean estimates; for audio that is the expected embedding. It lies between entries of the codebook, where the
 likelihood of both scores favours the nearest entry, so the audio term is best kept small (experiments/LOG.md).
 
-The rollout runs without gradients; then its recorded last steps run again with them, either all at once in one masked
-forward, where the clean history carries gradients too, or block after block on a constant cache (``rollout/replay``),
-which is the gradient of the loop and takes the memory of one block. Both say what the rollout said, a tested identity.
+The rollout runs without gradients; then it runs again with them and with the same noise, either all blocks at once in
+masked forwards, where the clean history carries gradients too, or block after block on a constant cache
+(``rollout/replay``), which is the gradient of the loop and takes the memory of one block. Both say what the rollout
+said, a tested identity.
+
+Which steps are trained is a choice. One: a rollout ends after a random step, which is trained alone, as in Self
+Forcing. Its critic then sees the estimates of all steps as one distribution; the first are too still, so the last
+becomes too lively. All: every rollout runs to its end, and its steps are trained as they are used, as one generator.
 """
 
 from __future__ import annotations
@@ -30,8 +35,8 @@ from avatar_lab.objective.conditions import ConditionRates, condition
 from avatar_lab.objective.joint_flow import gaussian_like
 from avatar_lab.objective.liveliness import liveliness
 from avatar_lab.objective.losses import Losses, masked_mean
-from avatar_lab.objective.own_rollout import own_rollout
-from avatar_lab.objective.rollouts import Rollouts
+from avatar_lab.objective.own_rollout import own_rollout, rollout_seed
+from avatar_lab.objective.rollouts import Rollouts, again, exit_of
 from avatar_lab.rollout.replay import replay
 from avatar_lab.rollout.rollout import observed_audio
 from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels, TensorRecord, join
@@ -59,14 +64,6 @@ def dmd_loss(clean: Tensor, gradient: Tensor, generated: Tensor, *, tokens: slic
     return 0.5 * share_B * masked_mean((clean - target).square(), part)
 
 
-def exit_of(step: int, num_steps: int) -> int:
-    """After how many of ``num_steps`` denoising steps the rollout of a training step ends: as many training steps in a
-    row end once after each, in an order that differs. The same on all ranks, so that none waits for a longer rollout.
-    """
-    turn, place = divmod(step, num_steps)
-    return 1 + int(torch.randperm(num_steps, generator=torch.Generator().manual_seed(turn))[place])
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pull:
     """The gradient on a window's clean states, and its size for the log."""
@@ -89,7 +86,9 @@ class Noised(TensorRecord):
 class SelfForcing:
     """Losses of student and critic.
 
-    sampler    the student's steps; the step at which a rollout exits is shared by all of its blocks (:func:`exit_of`)
+    sampler    the student's steps
+    all_steps  rollouts run to their end and all of their steps are trained; else they end after a step that is shared
+               by all blocks (``rollouts.exit_of``), and it alone is trained
     guidance   scale of the real score per level (``uncond + s (cond - uncond)``): towards what is heard, and seen
     guidance_own_audio  the same towards its own script, as audio-driven avatars are guided; 1 is none
     role       how both scores see a window: causal on the student's history, or bidirectional, an ablation whose real
@@ -106,6 +105,7 @@ class SelfForcing:
         silence_K: Tensor,
         rates: ConditionRates,
         sampler: Sampler,
+        all_steps: bool = False,
         guidance: Mapping[Level, float] | None = None,
         guidance_own_audio: float = 1.0,
         audio_weight: float = 0.2,
@@ -115,17 +115,20 @@ class SelfForcing:
         scored_blocks: int | None = None,
         role: Role = Role.CAUSAL,
     ) -> None:
-        self.silence_K, self.rates, self.sampler = silence_K, rates, sampler
+        self.silence_K, self.rates = silence_K, rates
+        self.sampler, self.all_steps = sampler, all_steps
         self.guidance, self.guidance_own_audio = guidance or {}, guidance_own_audio
         self.weights = {"audio": audio_weight, "video": video_weight}
         self.min_u, self.beyond, self.scored_blocks, self.role = min_u, beyond, scored_blocks, role
 
     def generate(self, student: AvatarModel, batch: DyadBatch, rng: torch.Generator, *, step: int) -> Rollouts:
-        """Roll the student out on the conditions of a batch, exiting at the random step of training step ``step``."""
+        """Roll the student out on the conditions of a batch, to its end or to the exit of training step ``step``."""
         window = condition(student, batch, self.rates, self.silence_K, student.level, rng)
-        exit_step = exit_of(step, len(self.sampler.steps))
-        blocks = own_rollout(student, window.context, batch, rng, sampler=self.sampler, num_steps=exit_step)
-        estimate = [block.denoised.estimate for block in blocks]
+        num_steps = len(self.sampler.steps)
+        sampler = self.sampler.until(num_steps if self.all_steps else exit_of(step, num_steps))
+        seed = rollout_seed(rng)
+        blocks = own_rollout(student, window.context, batch, sampler=sampler, seed=seed)
+        estimate = [block.estimate for block in blocks]
         history = join([block.clean for block in blocks])
         silence_D = student.codebook.embed(self.silence_K.to(history.audio_BAD.device))
         made = Rollouts(
@@ -133,11 +136,10 @@ class SelfForcing:
             history=history,
             soft=join([e.clean for e in estimate]),
             probabilities_BAKV=torch.cat([e.logits_BAKV.softmax(-1) for e in estimate], dim=1),
-            noisy=join([block.denoised.noisy for block in blocks]),
-            levels=NoiseLevels(
-                audio_BA=torch.cat([block.denoised.levels.audio_BA for block in blocks], dim=1),
-                video_BF=torch.cat([block.denoised.levels.video_BF for block in blocks], dim=1),
-            ),
+            sampler=sampler,
+            all_steps=self.all_steps,
+            seed=seed,
+            conversation_B=batch.sample_B,
             audio_generated_BA=window.audio_loss_BA,
             video_generated_BF=window.video_loss_BF,
             alive=liveliness(
@@ -172,10 +174,8 @@ class SelfForcing:
     def student_loss(
         self, student: AvatarModel, teacher: AvatarModel, critic: AvatarModel, made: Rollouts, rng: torch.Generator
     ) -> Losses:
-        """Run the rollout's last steps again under gradients and pull what comes out along the score difference."""
-        clean = student.estimate_window(
-            made.noisy, made.levels, made.context, role=Role.CAUSAL, history=made.history
-        ).clean
+        """Run the rollout again under gradients and pull what comes out along the score difference."""
+        clean = again(student, made).clean
         pull = self._pull(student, teacher, critic, made, clean.apply(Tensor.detach), rng)
         return self._pulled(clean, pull, made, logs=pull.logs)
 
@@ -184,12 +184,21 @@ class SelfForcing:
     ) -> Iterator[Losses]:
         """The same block by block on a constant cache, in the memory of one block; they add up."""
         pull, layout = self._pull(student, teacher, critic, made, made.soft, rng), student.layout
-        first = made.whole.num_blocks - made.context.num_blocks
-        for number, again in enumerate(replay(student, made.whole, made.blocks, first=first)):
+        replayed = replay(
+            student,
+            made.whole,
+            made.blocks,
+            sampler=made.sampler,
+            seed=made.seed,
+            conversation_B=made.conversation_B,
+            first=made.first,
+            all_steps=made.all_steps,
+        )
+        for number, estimate in enumerate(replayed):
             audio, video = (
                 slice(number * n, (number + 1) * n) for n in (layout.audio_per_block, layout.latents_per_block)
             )
-            yield self._pulled(again.clean, pull, made, audio=audio, video=video, logs={} if number else pull.logs)
+            yield self._pulled(estimate.clean, pull, made, audio=audio, video=video, logs={} if number else pull.logs)
 
     @torch.no_grad()
     def _pull(

@@ -14,18 +14,21 @@ from avatar_lab.rollout.rollout import BlockOutput, rollout
 from avatar_lab.tensors import DyadBatch
 
 
+def rollout_seed(rng: torch.Generator) -> int:
+    """Key of a rollout's noise."""
+    return int(torch.randint(2**31, (1,), generator=rng))
+
+
 def own_rollout(
     student: AvatarModel,
     context: Context,
     batch: DyadBatch,
-    rng: torch.Generator,
     *,
     sampler: Sampler,
+    seed: int,
     level: Level | None = None,
-    num_steps: int | None = None,
 ) -> list[BlockOutput]:
-    """All blocks of ``context``, the window of ``batch``; noise by a seed from ``rng``, the rest as ``rollout``."""
-    seed = int(torch.randint(2**31, (1,), generator=rng))
+    """All blocks of ``context``, the window of ``batch``; the rest as ``rollout``."""
     blocks = rollout(
         student,
         block_inputs(context, student.layout),
@@ -34,7 +37,6 @@ def own_rollout(
         seed=seed,
         conversation_B=batch.sample_B,
         level=level,
-        num_steps=num_steps,
     )
     with block_products(batch.video_BFHWC.device.type):
         return list(blocks)

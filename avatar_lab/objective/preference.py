@@ -26,7 +26,7 @@ from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates, condition
 from avatar_lab.objective.joint_flow import gaussian_like, token_cross_entropy
 from avatar_lab.objective.losses import Losses, masked_mean
-from avatar_lab.objective.own_rollout import own_rollout
+from avatar_lab.objective.own_rollout import own_rollout, rollout_seed
 from avatar_lab.rollout.rollout import observed_audio
 from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels, join
 
@@ -99,7 +99,7 @@ class Preference:
         self, student: AvatarModel, context: Context, batch: DyadBatch, rng: torch.Generator
     ) -> tuple[AVState, Tensor]:
         """The student's rollout of the same script when it neither hears nor sees."""
-        blocks = own_rollout(student, context, batch, rng, sampler=self.sampler, level=Level.TALK)
+        blocks = own_rollout(student, context, batch, sampler=self.sampler, seed=rollout_seed(rng), level=Level.TALK)
         return join([block.clean for block in blocks]), torch.cat([block.tokens_BAK for block in blocks], dim=1)
 
 

@@ -129,7 +129,7 @@ class CausalTrajectory:
             warps=teacher.warps,
             layout=teacher.layout,
             observer=record,
-        ).estimate
+        )
         return self._trajectories(
             window.context,
             history=window.clean,

@@ -16,7 +16,7 @@ from avatar_lab.context import AudioPlan, Context, UserStreams
 from avatar_lab.diffusion.sampler import Estimate, Sampler, denoise
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.model.visibility import Role
-from avatar_lab.rollout.rollout import block_noise, observed_audio
+from avatar_lab.rollout.rollout import noise_of, observed_audio
 from avatar_lab.tensors import AVState, NoiseLevels, join
 
 
@@ -60,7 +60,10 @@ def sample_windows(
         last = min(context.num_blocks, first + window_blocks)
         part = slice_context(context, layout, first, last)
         known = done - first
-        noise = _window_noise(model, part, seed=seed, conversation_B=conversation_B, first=first)
+        fresh = noise_of(
+            model, part.anchor.picture_BHWC, seed=seed, conversation_B=conversation_B, blocks=range(first, last)
+        )
+        noise = fresh(0)
         observed = observed_audio(model, part.plan, (last - first) * layout.audio_per_block)
         finished = join(states[first:done]) if known else None
 
@@ -74,25 +77,16 @@ def sample_windows(
         def still(_step: int, noise: AVState = noise) -> AVState:
             return noise
 
-        denoised = denoise(predict, still, observed, sampler=sampler, warps=model.warps, layout=layout)
-        filled = part.plan.fill(model.codebook.snap(denoised.estimate.logits_BAKV))
+        estimate = denoise(predict, still, observed, sampler=sampler, warps=model.warps, layout=layout)
+        filled = part.plan.fill(model.codebook.snap(estimate.logits_BAKV))
         for block in range(known, last - first):
             audio = slice(block * layout.audio_per_block, (block + 1) * layout.audio_per_block)
             video = slice(block * layout.latents_per_block, (block + 1) * layout.latents_per_block)
             tokens.append(filled[:, audio])
-            latents = denoised.estimate.clean.video_BFHWC[:, video]
+            latents = estimate.clean.video_BFHWC[:, video]
             states.append(AVState(audio_BAD=model.codebook.embed(tokens[-1]), video_BFHWC=latents))
         done = last
     return torch.cat(tokens, dim=1), torch.cat([state.video_BFHWC for state in states], dim=1)
-
-
-def _window_noise(model: AvatarModel, part: Context, *, seed: int, conversation_B: Tensor, first: int) -> AVState:
-    like = part.anchor.picture_BHWC
-    blocks = [
-        block_noise(model, like, seed=seed, conversation_B=conversation_B, block=first + block, step=0)
-        for block in range(part.num_blocks)
-    ]
-    return join(blocks)
 
 
 def _overwrite(noisy: AVState, levels: NoiseLevels, finished: AVState) -> tuple[AVState, NoiseLevels]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +12,10 @@ from avatar_lab.avatar_model import AvatarModel
 from avatar_lab.context import AudioPlan, BlockInput, OwnAudio
 from avatar_lab.diffusion.guidance import combine, levels_needed
 from avatar_lab.diffusion.noise import Draw, counter_normal
-from avatar_lab.diffusion.sampler import Denoised, Estimate, Observed, Observer, Sampler, denoise
+from avatar_lab.diffusion.sampler import Estimate, Observed, Observer, Sampler, denoise
 from avatar_lab.level import Level
 from avatar_lab.model.cache import Cache
-from avatar_lab.tensors import Anchor, AVState, NoiseLevels, TensorRecord
+from avatar_lab.tensors import Anchor, AVState, NoiseLevels, TensorRecord, join
 
 NO_GUIDANCE: Mapping[Level, float] = {}
 
@@ -28,8 +28,8 @@ class BlockOutput(TensorRecord):
     """Audio tokens, the script's own where there was one."""
     clean: AVState
     """What went into the cache: embedded tokens, predicted latents."""
-    denoised: Denoised
-    """The last step: its soft estimate, and its input for replay under gradients."""
+    estimate: Estimate
+    """Of the last denoising step, from which the tokens were read."""
 
 
 def observed_audio(model: AvatarModel, plan: AudioPlan, num_tokens: int) -> Observed:
@@ -55,6 +55,22 @@ def block_noise(
     )
 
 
+def noise_of(
+    model: AvatarModel, like: Tensor, *, seed: int, conversation_B: Tensor, blocks: Iterable[int]
+) -> Callable[[int], AVState]:
+    """The noise of a rollout by its denoising step, for some of its blocks side by side."""
+
+    def noise(step: int) -> AVState:
+        return join(
+            [
+                block_noise(model, like, seed=seed, conversation_B=conversation_B, block=block, step=step)
+                for block in blocks
+            ]
+        )
+
+    return noise
+
+
 @torch.no_grad()
 def rollout(
     model: AvatarModel,
@@ -66,7 +82,6 @@ def rollout(
     conversation_B: Tensor,
     level: Level | None = None,
     guidance: Mapping[Level, float] = NO_GUIDANCE,
-    num_steps: int | None = None,
     cache: Cache | None = None,
     observer: Observer | None = None,
 ) -> Iterator[BlockOutput]:
@@ -75,7 +90,6 @@ def rollout(
     conversation_B  int64 key of each conversation's noise
     level           below the model's own leaves the higher branches out
     guidance        scale per level; see ``diffusion/guidance.py``
-    num_steps       exit after so many denoising steps
     cache           a running conversation's state, to go on from; it is updated in place
     observer        sees what every denoising step of every block starts from
     """
@@ -92,25 +106,19 @@ def rollout(
             estimates = {lv: model.estimate_block(noisy, levels, m) for lv, m in memories.items()}
             return combine(estimates, guidance)
 
-        def noise(step: int, block: int = block) -> AVState:
-            return block_noise(
-                model, anchor.picture_BHWC, seed=seed, conversation_B=conversation_B, block=block, step=step
-            )
-
         observed = observed_audio(model, block_input.plan, model.layout.audio_per_block)
-        denoised = denoise(
+        estimate = denoise(
             predict,
-            noise,
+            noise_of(model, anchor.picture_BHWC, seed=seed, conversation_B=conversation_B, blocks=[block]),
             observed,
             sampler=sampler,
             warps=model.warps,
             layout=model.layout,
-            num_steps=num_steps,
             observer=observer,
         )
-        tokens_BAK = block_input.plan.fill(model.codebook.snap(denoised.estimate.logits_BAKV))
-        clean = AVState(audio_BAD=model.codebook.embed(tokens_BAK), video_BFHWC=denoised.estimate.clean.video_BFHWC)
+        tokens_BAK = block_input.plan.fill(model.codebook.snap(estimate.logits_BAKV))
+        clean = AVState(audio_BAD=model.codebook.embed(tokens_BAK), video_BFHWC=estimate.clean.video_BFHWC)
         if not sampler.snap:
-            clean = observed.hold(denoised.estimate.clean, denoised.levels)[0]
+            clean = observed.fill(estimate.clean)
         model.net.write_block(clean, memory, cache)
-        yield BlockOutput(tokens_BAK=tokens_BAK, clean=clean, denoised=denoised)
+        yield BlockOutput(tokens_BAK=tokens_BAK, clean=clean, estimate=estimate)

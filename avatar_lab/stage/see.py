@@ -32,7 +32,8 @@ STUDENTS = ("self_forcing", "long_tune", "preference")
 class See:
     """Distribution matching on the student's branch, which starts as the teacher's.
 
-    init     the level-2 student; teacher  the autoregressive level 3
+    init       the level-2 student; teacher  the autoregressive level 3
+    all_steps  as in ``self_forcing``
     """
 
     name = "see"
@@ -54,6 +55,7 @@ class See:
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
         guidance_see: float = 1.0,
+        all_steps: bool = False,
     ) -> None:
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
         student = started_from(init, stage=STUDENTS, level=Level.SEE, setting=setting)
@@ -71,6 +73,7 @@ class See:
         )
         self.objective = SelfForcing(
             sampler=student.card.sampler,
+            all_steps=all_steps,
             silence_K=audio_codec.silence_K,
             rates=rates,
             guidance={Level.SEE: guidance_see},

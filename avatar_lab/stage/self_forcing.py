@@ -32,6 +32,7 @@ class SelfForcing:
     init     the student's start
     teacher  real score and start of the critic: the autoregressive model, or, to see what hindsight does, the
              bidirectional teacher
+    all_steps  of a rollout are trained, as one generator, instead of one at random
     replay   how gradients reach the student: ``window``, all blocks in one masked forward, or ``blocks``, one after the
              other in the memory of one
 
@@ -61,6 +62,7 @@ class SelfForcing:
         guidance_listen: float = 1.0,
         guidance_own_audio: float = 1.0,
         scored_blocks: int | None = None,
+        all_steps: bool = False,
         replay: str = "window",
     ) -> None:
         if replay not in REPLAYS:
@@ -75,6 +77,7 @@ class SelfForcing:
             silence_K=audio_codec.silence_K,
             rates=rates,
             sampler=student.card.sampler,
+            all_steps=all_steps,
             guidance={Level.LISTEN: guidance_listen},
             guidance_own_audio=guidance_own_audio,
             audio_weight=audio_weight,

@@ -70,7 +70,7 @@ def test_ode_with_independent_heads_recovers_the_joint_distribution() -> None:
     noise = AVState(audio_BAD=start, video_BFHWC=video)
     warps = Warps(audio=Warp(), video=Warp()).double()
     done = denoise(predict, lambda _step: noise, observed, sampler=Sampler.ode(100), warps=warps, layout=LAYOUT)
-    tokens = book.snap(done.estimate.logits_BAKV).flatten(0, 1)
+    tokens = book.snap(done.logits_BAKV).flatten(0, 1)
     counts = torch.zeros(3, 3, dtype=torch.double)
     counts.index_put_((tokens[:, 0], tokens[:, 1]), torch.ones(size, dtype=torch.double), accumulate=True)
     assert chisquare(counts.flatten().numpy(), size * JOINT_VV.flatten().numpy()).pvalue > 0.01

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from avatar_lab.avatar_model import AvatarModel
 from avatar_lab.checkpoint import at_level
-from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.diffusion.sampler import Estimate, Sampler
 from avatar_lab.level import Level
 from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates
-from avatar_lab.objective.dmd import SelfForcing, dmd_gradient, dmd_loss, exit_of
-from avatar_lab.objective.rollouts import Rollouts
+from avatar_lab.objective.dmd import SelfForcing, dmd_gradient, dmd_loss
+from avatar_lab.objective.rollouts import Rollouts, again, exit_of
 from avatar_lab.plan_trace import LATE
 from avatar_lab.stage.see_teacher import branch_state
+from avatar_lab.tensors import AVState
 from tests.factory import SILENCE_K, random_batch, tiny_model
 
 
@@ -78,17 +80,44 @@ def test_rollouts_exit_equally_often_at_each_step_in_an_order_that_changes() -> 
     assert [exit_of(LATE, num_steps) for num_steps in range(1, 7)] == [1, 2, 3, 4, 5, 6]  # as plans take for granted
 
 
+@pytest.mark.parametrize("all_steps", [False, True])
+@pytest.mark.parametrize("renoise", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("level", [Level.LISTEN, Level.SEE])
-def test_replay_under_gradients_is_what_the_rollout_produced(level: Level) -> None:
+def test_replay_under_gradients_is_what_the_rollout_produced(level: Level, renoise: float, all_steps: bool) -> None:
     student, batch = tiny_model(level), random_batch()
-    losses = SelfForcing(
-        silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.6, 0.3), renoise=1.0)
-    )
-    for seed in range(3):
-        made = losses.generate(student, batch, torch.Generator().manual_seed(seed), step=seed)
-        replay = student.estimate_window(made.noisy, made.levels, made.context, role=Role.CAUSAL, history=made.history)
-        assert (replay.clean.video_BFHWC - made.soft.video_BFHWC).abs().max() < 1e-9
-        assert (replay.clean.audio_BAD - made.soft.audio_BAD).abs().max() < 1e-9
+    sampler = Sampler(steps=(1.0, 0.6, 0.3), renoise=renoise)
+    losses = SelfForcing(silence_K=SILENCE_K, rates=ConditionRates(), sampler=sampler, all_steps=all_steps)
+    taken = set()
+    for step in range(3):
+        made = losses.generate(student, batch, torch.Generator().manual_seed(step), step=step)
+        clean = again(student, made).clean
+        assert (clean.video_BFHWC - made.soft.video_BFHWC).abs().max() < 1e-9
+        assert (clean.audio_BAD - made.soft.audio_BAD).abs().max() < 1e-9
+        taken.add(made.sampler.steps)
+    assert taken == {sampler.steps[:number] for number in ((3,) if all_steps else (1, 2, 3))}
+
+
+@pytest.mark.parametrize("all_steps", [False, True])
+def test_a_pull_on_what_comes_out_reaches_the_trained_steps(all_steps: bool) -> None:
+    student, batch = tiny_model(Level.LISTEN), random_batch()
+    sampler = Sampler(steps=(1.0, 0.6, 0.3), renoise=0.5)
+    losses = SelfForcing(silence_K=SILENCE_K, rates=ConditionRates(), sampler=sampler, all_steps=all_steps)
+    last = next(step for step in range(3) if exit_of(step, 3) == 3)
+    made = losses.generate(student, batch, torch.Generator().manual_seed(0), step=last)
+    seen: list[torch.Tensor] = []
+    estimate = student.estimate_window
+
+    def watched(noisy: AVState, *args: Any, **kwargs: Any) -> Estimate:
+        found = estimate(noisy, *args, **kwargs)
+        seen.append(found.clean.video_BFHWC)
+        if torch.is_grad_enabled():
+            seen[-1].retain_grad()
+        return found
+
+    student.estimate_window = watched  # type: ignore[method-assign]
+    again(student, made).clean.video_BFHWC.square().mean().backward()
+    reached = [each.grad is not None and bool(each.grad.abs().max() > 0) for each in seen]
+    assert reached == [all_steps, all_steps, True]
 
 
 @pytest.mark.parametrize("role", Role)
@@ -98,7 +127,7 @@ def test_a_critic_equal_to_the_real_score_gives_no_gradient(role: Role) -> None:
     losses = SelfForcing(silence_K=SILENCE_K, rates=ConditionRates(), sampler=sampler, role=role)
     rng = torch.Generator().manual_seed(0)
     made = losses.generate(student, batch, rng, step=0)
-    assert float(losses.student_loss(student, other, other, made, rng).total) < 1e-20
+    assert losses.student_loss(student, other, other, made, rng).total.item() < 1e-20
     assert float(losses.student_loss(student, student, other, made, rng).total) > 1e-6
     assert float(losses.critic_loss(other, made, rng).total) > 0
 
@@ -160,9 +189,7 @@ def test_the_end_of_a_long_rollout_is_a_window_of_its_own() -> None:
     assert torch.equal(end.history.audio_BAD, whole.history.audio_BAD[:, -2 * layout.audio_per_block :])
     assert torch.equal(end.soft.video_BFHWC, whole.soft.video_BFHWC[:, -2 * layout.latents_per_block :])
     assert torch.equal(end.context.user.hears_BS, whole.context.user.hears_BS[:, -2:])
-    assert torch.equal(same.noisy.video_BFHWC, whole.noisy.video_BFHWC)
-    replay = student.estimate_window(end.noisy, end.levels, end.context, role=Role.CAUSAL, history=end.history)
-    assert replay.clean.video_BFHWC.shape == end.soft.video_BFHWC.shape
+    assert torch.equal(same.soft.video_BFHWC, whole.soft.video_BFHWC)
 
 
 @pytest.mark.parametrize("scored_blocks", [None, 2])

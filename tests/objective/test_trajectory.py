@@ -44,7 +44,7 @@ def solved_offline(found: Trajectories, own: CausalTrajectory) -> AVState:
         sampler=own.solver,
         warps=teacher.warps,
         layout=LAYOUT,
-    ).estimate
+    )
     tokens = found.context.plan.fill(teacher.codebook.snap(estimate.logits_BAKV))
     return AVState(audio_BAD=teacher.codebook.embed(tokens), video_BFHWC=estimate.clean.video_BFHWC)
 

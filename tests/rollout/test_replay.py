@@ -10,14 +10,19 @@ import torch
 from torch import Tensor
 
 from avatar_lab.avatar_model import AvatarModel
-from avatar_lab.context import Context, block_inputs
-from avatar_lab.diffusion.sampler import Estimate, Sampler
+from avatar_lab.context import BlockInput, Context, block_inputs
+from avatar_lab.diffusion.sampler import Estimate, Sampler, denoise
 from avatar_lab.level import Level
+from avatar_lab.model.dit import BlockMemory
 from avatar_lab.precision import block_products
 from avatar_lab.rollout.replay import replay
-from avatar_lab.rollout.rollout import BlockOutput, rollout
+from avatar_lab.rollout.rollout import BlockOutput, block_noise, observed_audio, rollout
 from avatar_lab.stage.see_teacher import train_branch_only
+from avatar_lab.tensors import AVState
 from tests.factory import context_of, random_batch, tiny_model
+
+SAMPLER = Sampler(steps=(1.0, 0.3), renoise=0.5)
+SEED, CONVERSATION_B = 0, torch.arange(2) + 5
 
 
 def rolled_out(
@@ -29,11 +34,32 @@ def rolled_out(
         model,
         block_inputs(context, model.layout),
         context.anchor,
-        sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
-        seed=0,
-        conversation_B=batch.sample_B,
+        sampler=SAMPLER,
+        seed=SEED,
+        conversation_B=CONVERSATION_B,
     )
     return context, list(blocks)
+
+
+def replayed(model: AvatarModel, context: Context, blocks: list[BlockOutput], *, first: int = 0) -> Iterator[Estimate]:
+    return replay(model, context, blocks, sampler=SAMPLER, seed=SEED, conversation_B=CONVERSATION_B, first=first)
+
+
+def again(model: AvatarModel, inputs: BlockInput, memory: BlockMemory, number: int) -> Estimate:
+    """All steps of one block."""
+
+    def noise(step: int) -> AVState:
+        like = memory.anchor.picture_BHWC
+        return block_noise(model, like, seed=SEED, conversation_B=CONVERSATION_B, block=number, step=step)
+
+    return denoise(
+        lambda noisy, levels: model.estimate_block(noisy, levels, memory),
+        noise,
+        observed_audio(model, inputs.plan, model.layout.audio_per_block),
+        sampler=SAMPLER,
+        warps=model.warps,
+        layout=model.layout,
+    )
 
 
 def a_loss(estimate: Estimate, number: int) -> Tensor:
@@ -54,8 +80,7 @@ def through_the_loop(
     for number, (inputs, block) in enumerate(zip(block_inputs(context, model.layout), blocks, strict=True)):
         memory = model.net.begin_block(inputs, cache)
         if number >= first:
-            again = model.estimate_block(block.denoised.noisy, block.denoised.levels, memory)
-            total = total + a_loss(again, number)
+            total = total + a_loss(again(model, inputs, memory, number), number)
         with torch.no_grad():
             cache.keys, cache.values = [k.clone() for k in cache.keys], [v.clone() for v in cache.values]
             model.net.write_block(block.clean, memory, cache)
@@ -75,9 +100,9 @@ def test_gradients_are_those_of_the_loop(level: Level, first: int) -> None:
     model = tiny_model(level)
     context, blocks = rolled_out(model)
     expected = through_the_loop(model, context, blocks, first=first)
-    for number, again in enumerate(replay(model, context, blocks, first=first), start=first):
-        torch.testing.assert_close(again.clean.video_BFHWC, blocks[number].denoised.estimate.clean.video_BFHWC)
-        a_loss(again, number).backward()
+    for number, said in enumerate(replayed(model, context, blocks, first=first), start=first):
+        torch.testing.assert_close(said.clean.video_BFHWC, blocks[number].estimate.clean.video_BFHWC)
+        a_loss(said, number).backward()
     found = taken_gradients(model)
     assert found.keys() == expected.keys()
     for name, gradient in expected.items():
@@ -90,8 +115,8 @@ def test_a_branch_alone_can_be_trained() -> None:
     """What all blocks share asks for no gradients then."""
     model = train_branch_only(tiny_model())
     context, blocks = rolled_out(model)
-    for number, again in enumerate(replay(model, context, blocks)):
-        a_loss(again, number).backward()
+    for number, said in enumerate(replayed(model, context, blocks)):
+        a_loss(said, number).backward()
     assert all(".see" in name for name in taken_gradients(model))
 
 
@@ -101,8 +126,8 @@ def test_half_precision_outside_does_not_reach_the_blocks() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         with block_products("cpu"):
             context, blocks = rolled_out(model, dtype=torch.float32)
-        for block, again in zip(blocks, replay(model, context, blocks), strict=True):
-            torch.testing.assert_close(again.clean.video_BFHWC, block.denoised.estimate.clean.video_BFHWC)
+        for block, said in zip(blocks, replayed(model, context, blocks), strict=True):
+            torch.testing.assert_close(said.clean.video_BFHWC, block.estimate.clean.video_BFHWC)
 
 
 @contextmanager
@@ -130,9 +155,9 @@ def test_memory_is_that_of_one_block() -> None:
         context, blocks = rolled_out(model, num_blocks=num_blocks)
         peak = [0]
         with bytes_kept_for_backward(peak):
-            for number, again in enumerate(replay(model, context, blocks)):
-                a_loss(again, number).backward()
-                del again
+            for number, said in enumerate(replayed(model, context, blocks)):
+                a_loss(said, number).backward()
+                del said
         most[num_blocks] = peak[0]
         model.zero_grad(set_to_none=True)
     assert most[12] <= 1.1 * most[6]
@@ -140,14 +165,14 @@ def test_memory_is_that_of_one_block() -> None:
     whole = [0]
     with bytes_kept_for_backward(whole):
         torch.stack(
-            [a_loss(again, number) for number, again in enumerate(replay_without_freeing(model, context, blocks))]
+            [a_loss(said, number) for number, said in enumerate(replay_without_freeing(model, context, blocks))]
         ).sum()
     assert whole[0] > 5 * most[12]
 
 
 def replay_without_freeing(model: AvatarModel, context: Context, blocks: list[BlockOutput]) -> Iterator[Estimate]:
     cache = model.net.start(context.anchor)
-    for inputs, block in zip(block_inputs(context, model.layout), blocks, strict=True):
+    for number, (inputs, block) in enumerate(zip(block_inputs(context, model.layout), blocks, strict=True)):
         memory = model.net.begin_block(inputs, cache)
-        yield model.estimate_block(block.denoised.noisy, block.denoised.levels, memory)
+        yield again(model, inputs, memory, number)
         model.net.write_block(block.clean, memory, cache)

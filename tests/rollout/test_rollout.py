@@ -9,7 +9,7 @@ import torch
 
 from avatar_lab.avatar_model import AvatarModel
 from avatar_lab.context import Context, block_inputs
-from avatar_lab.diffusion.sampler import Sampler
+from avatar_lab.diffusion.sampler import Observer, Sampler
 from avatar_lab.layout import Layout, Stream
 from avatar_lab.level import Level
 from avatar_lab.model.cache import Cache
@@ -22,15 +22,35 @@ SAMPLER = Sampler(steps=(1.0, 0.3), renoise=1.0)
 
 
 def run(
-    model: AvatarModel, context: Context, *, level: Level | None = None, cache: Cache | None = None
+    model: AvatarModel,
+    context: Context,
+    *,
+    level: Level | None = None,
+    cache: Cache | None = None,
+    observer: Observer | None = None,
 ) -> list[BlockOutput]:
-    layout = model.layout
-    conversation = torch.arange(len(context.anchor.present_B)) + 7
-    inputs = block_inputs(context, layout)
     outputs = rollout(
-        model, inputs, context.anchor, sampler=SAMPLER, seed=3, conversation_B=conversation, level=level, cache=cache
+        model,
+        block_inputs(context, model.layout),
+        context.anchor,
+        sampler=SAMPLER,
+        seed=3,
+        conversation_B=torch.arange(len(context.anchor.present_B)) + 7,
+        level=level,
+        cache=cache,
+        observer=observer,
     )
     return list(outputs)
+
+
+def last_of(seen: list[tuple[AVState, NoiseLevels]]) -> Observer:
+    """Keeps what the last step of each block starts from."""
+
+    def keep(index: int, noisy: AVState, levels: NoiseLevels) -> None:
+        if index == len(SAMPLER.steps) - 1:
+            seen.append((noisy, levels))
+
+    return keep
 
 
 def same(left: BlockOutput, right: BlockOutput) -> bool:
@@ -153,15 +173,16 @@ def test_cached_rollout_equals_one_masked_offline_forward(layout: Layout) -> Non
     """Beyond the cache's length too: 9 blocks against a history of 4."""
     batch, model = random_batch(layout=layout, num_blocks=9), tiny_model(Level.SEE, layout=layout)
     context = context_of(batch, layout)
-    outputs = run(model, context)
-    history, noisy = (_cat([pick(o) for o in outputs]) for pick in (lambda o: o.clean, lambda o: o.denoised.noisy))
+    seen: list[tuple[AVState, NoiseLevels]] = []
+    outputs = run(model, context, observer=last_of(seen))
     levels = NoiseLevels(
-        audio_BA=torch.cat([o.denoised.levels.audio_BA for o in outputs], 1),
-        video_BF=torch.cat([o.denoised.levels.video_BF for o in outputs], 1),
+        audio_BA=torch.cat([levels.audio_BA for _, levels in seen], 1),
+        video_BF=torch.cat([levels.video_BF for _, levels in seen], 1),
     )
+    noisy, history = _cat([noisy for noisy, _ in seen]), _cat([o.clean for o in outputs])
     offline = model.estimate_window(noisy, levels, context, role=Role.CAUSAL, history=history)
-    streamed = _cat([o.denoised.estimate.clean for o in outputs])
-    logits = torch.cat([o.denoised.estimate.logits_BAKV for o in outputs], dim=1)
+    streamed = _cat([o.estimate.clean for o in outputs])
+    logits = torch.cat([o.estimate.logits_BAKV for o in outputs], dim=1)
     assert (offline.clean.video_BFHWC - streamed.video_BFHWC).abs().max() < 1e-9
     assert (offline.logits_BAKV - logits).abs().max() < 1e-9
 
@@ -178,15 +199,25 @@ def test_an_hour_on_the_clock_changes_nothing() -> None:
     context = context_of(random_batch(num_blocks=7, dtype=torch.float32))
     inputs = list(block_inputs(context, LAYOUT))
     cache = model.net.start(context.anchor)
-    outputs = list(
-        rollout(model, inputs, context.anchor, sampler=SAMPLER, seed=0, conversation_B=torch.arange(2), cache=cache)
+    seen: list[tuple[AVState, NoiseLevels]] = []
+    list(
+        rollout(
+            model,
+            inputs,
+            context.anchor,
+            sampler=SAMPLER,
+            seed=0,
+            conversation_B=torch.arange(2),
+            cache=cache,
+            observer=last_of(seen),
+        )
     )
     later = cache.clone()
     later.num_blocks += LAYOUT.num_blocks(3600.0) // cache.num_slots * cache.num_slots
-    last = outputs[-1].denoised
+    noisy, levels = seen[-1]
     now_memory, later_memory = (model.net.block_memory(inputs[-1], c) for c in (cache, later))
-    now = model.net.predict_block(last.noisy, last.levels, now_memory)
-    then = model.net.predict_block(last.noisy, last.levels, later_memory)
+    now = model.net.predict_block(noisy, levels, now_memory)
+    then = model.net.predict_block(noisy, levels, later_memory)
     assert (now.velocity_BFHWC - then.velocity_BFHWC).abs().max() < 1e-5
     assert (now.logits_BAKV - then.logits_BAKV).abs().max() < 1e-5
 
@@ -236,6 +267,6 @@ def test_a_history_without_snapping_is_soft_where_sound_is_open_and_the_script_e
         open_BA = context.plan.state_BE[:, own] == 0
         on_codebook = model.codebook.embed(block.tokens_BAK)
         assert torch.equal(block.clean.audio_BAD[~open_BA], on_codebook[~open_BA])
-        soft = block.denoised.estimate.clean.audio_BAD
+        soft = block.estimate.clean.audio_BAD
         assert torch.equal(block.clean.audio_BAD[open_BA], soft[open_BA])
         assert not torch.allclose(soft[open_BA], on_codebook[open_BA])
