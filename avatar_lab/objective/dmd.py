@@ -7,9 +7,9 @@ on clean estimates; for audio that is the expected embedding. It lies between en
 likelihood of both scores favours the nearest entry, so the audio term is best kept small (experiments/LOG.md).
 
 The rollout runs without gradients; then it runs again with them and with the same noise, either all blocks at once in
-masked forwards, where the clean history carries gradients too, or block after block on a constant cache
+a masked forward per step, where the clean history carries gradients too, or block after block on a constant cache
 (``rollout/replay``), which is the gradient of the loop and takes the memory of one block. Both say what the rollout
-said, a tested identity.
+said, a tested identity; all blocks at once only where none was cut off before them.
 
 Which steps are trained is a choice. One: a rollout ends after a random step, which is trained alone, as in Self
 Forcing. Its critic then sees the estimates of all steps as one distribution; the first are too still, so the last

@@ -1,4 +1,5 @@
-"""Each block of a rollout once more, under gradients and with the same noise: one block in memory at a time.
+"""Each block of a rollout once more, under gradients and with the same noise: one block in memory at a time, with all
+of its steps or the last alone.
 
 The second pass of a two-pass rollout (Self Forcing, Huang et al. 2025, arXiv:2506.08009): the first one, without
 gradients, said what comes out; this one lets a loss on it reach the weights. Its gradient is that of the loop itself,
@@ -23,11 +24,13 @@ from avatar_lab.tensors import AVState, NoiseLevels
 
 
 def last_alone(predict: Predict, sampler: Sampler) -> Predict:
-    """``predict`` for one run of ``sampler``, with gradients in its last step alone."""
+    """``predict`` for one run of ``sampler``, with gradients in its last step alone; the others as in a rollout."""
     calls = count(1)
 
     def predicted(noisy: AVState, levels: NoiseLevels) -> Estimate:
-        with torch.set_grad_enabled(next(calls) == len(sampler.steps)):
+        if next(calls) == len(sampler.steps):
+            return predict(noisy, levels)
+        with torch.no_grad(), block_products(noisy.video_BFHWC.device.type):
             return predict(noisy, levels)
 
     return predicted
@@ -41,8 +44,8 @@ def replay(
     sampler: Sampler,
     seed: int,
     conversation_B: Tensor,
+    all_steps: bool,
     first: int = 0,
-    all_steps: bool = True,
 ) -> Iterator[Estimate]:
     """Estimates of the blocks from ``first`` on, each to be back-propagated before the next is asked for; sampler and
     noise are those of the rollout. Gradients reach all steps of a block, or the last alone.

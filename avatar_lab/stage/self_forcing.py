@@ -33,11 +33,11 @@ class SelfForcing:
     teacher  real score and start of the critic: the autoregressive model, or, to see what hindsight does, the
              bidirectional teacher
     all_steps  of a rollout are trained, as one generator, instead of one at random
-    replay   how gradients reach the student: ``window``, all blocks in one masked forward, or ``blocks``, one after the
-             other in the memory of one
+    replay   how gradients reach the student: ``window``, all blocks in one masked forward per step, or ``blocks``, one
+             after the other in the memory of one
 
     Raises:
-        ValueError: ``replay`` is neither.
+        ValueError: ``replay`` is neither, or ``window`` where only the end of a rollout is scored.
     """
 
     name = "self_forcing"
@@ -67,6 +67,11 @@ class SelfForcing:
     ) -> None:
         if replay not in REPLAYS:
             raise ValueError(f"stage.replay={replay} is not one of {', '.join(REPLAYS)}")
+        if scored_blocks is not None and replay == "window":
+            raise ValueError(
+                f"stage.scored_blocks={scored_blocks} cuts windows off from what came before them, which the student "
+                "remembers: choose stage.replay=blocks"
+            )
         setting = Setting(layout=layout, audio_codec=audio_codec, video_codec=video_codec)
         student = started_from(init, stage=self.starts_from, level=Level.LISTEN, setting=setting)
         real = started_from(teacher, stage=("autoregressive", BIDIRECTIONAL_STAGE), level=Level.LISTEN, setting=setting)

@@ -17,6 +17,7 @@ from avatar_lab.objective.conditions import ConditionRates
 from avatar_lab.objective.dmd import SelfForcing, dmd_gradient, dmd_loss
 from avatar_lab.objective.rollouts import Rollouts, again, exit_of
 from avatar_lab.plan_trace import LATE
+from avatar_lab.rollout.rollout import noise_of
 from avatar_lab.stage.see_teacher import branch_state
 from avatar_lab.tensors import AVState
 from tests.factory import SILENCE_K, random_batch, tiny_model
@@ -128,8 +129,8 @@ def test_a_critic_equal_to_the_real_score_gives_no_gradient(role: Role) -> None:
     rng = torch.Generator().manual_seed(0)
     made = losses.generate(student, batch, rng, step=0)
     assert losses.student_loss(student, other, other, made, rng).total.item() < 1e-20
-    assert float(losses.student_loss(student, student, other, made, rng).total) > 1e-6
-    assert float(losses.critic_loss(other, made, rng).total) > 0
+    assert float(losses.student_loss(student, student, other, made, rng).total.detach()) > 1e-6
+    assert float(losses.critic_loss(other, made, rng).total.detach()) > 0
 
 
 def test_beyond_a_level_only_what_is_perceived_there_pulls() -> None:
@@ -190,16 +191,25 @@ def test_the_end_of_a_long_rollout_is_a_window_of_its_own() -> None:
     assert torch.equal(end.soft.video_BFHWC, whole.soft.video_BFHWC[:, -2 * layout.latents_per_block :])
     assert torch.equal(end.context.user.hears_BS, whole.context.user.hears_BS[:, -2:])
     assert torch.equal(same.soft.video_BFHWC, whole.soft.video_BFHWC)
+    assert again(student, end).clean.video_BFHWC.shape == end.soft.video_BFHWC.shape
+    assert end.first == 4
+    tail, all_of_it = (
+        noise_of(student, whole.soft.video_BFHWC, seed=made.seed, conversation_B=made.conversation_B, blocks=blocks)(1)
+        for made, blocks in ((end, range(end.first, 6)), (whole, range(6)))
+    )
+    assert torch.equal(tail.video_BFHWC, all_of_it.video_BFHWC[:, -2 * layout.latents_per_block :])
 
 
+@pytest.mark.parametrize("all_steps", [False, True])
 @pytest.mark.parametrize("scored_blocks", [None, 2])
-def test_losses_in_parts_add_up_to_those_of_the_window(scored_blocks: int | None) -> None:
+def test_losses_in_parts_add_up_to_those_of_the_window(scored_blocks: int | None, all_steps: bool) -> None:
     student, teacher, critic = (tiny_model(Level.LISTEN, seed=seed) for seed in range(3))
     losses = SelfForcing(
         silence_K=SILENCE_K,
         rates=ConditionRates(),
         sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
         scored_blocks=scored_blocks,
+        all_steps=all_steps,
     )
     made = losses.generate(student, random_batch(num_blocks=6), torch.Generator().manual_seed(0), step=0)
     parts = list(losses.student_losses(student, teacher, critic, made, torch.Generator().manual_seed(1)))

@@ -18,7 +18,7 @@ from avatar_lab.precision import block_products
 from avatar_lab.rollout.replay import replay
 from avatar_lab.rollout.rollout import BlockOutput, block_noise, observed_audio, rollout
 from avatar_lab.stage.see_teacher import train_branch_only
-from avatar_lab.tensors import AVState
+from avatar_lab.tensors import AVState, NoiseLevels
 from tests.factory import context_of, random_batch, tiny_model
 
 SAMPLER = Sampler(steps=(1.0, 0.3), renoise=0.5)
@@ -41,19 +41,36 @@ def rolled_out(
     return context, list(blocks)
 
 
-def replayed(model: AvatarModel, context: Context, blocks: list[BlockOutput], *, first: int = 0) -> Iterator[Estimate]:
-    return replay(model, context, blocks, sampler=SAMPLER, seed=SEED, conversation_B=CONVERSATION_B, first=first)
+def replayed(
+    model: AvatarModel, context: Context, blocks: list[BlockOutput], *, first: int = 0, all_steps: bool = True
+) -> Iterator[Estimate]:
+    return replay(
+        model,
+        context,
+        blocks,
+        sampler=SAMPLER,
+        seed=SEED,
+        conversation_B=CONVERSATION_B,
+        first=first,
+        all_steps=all_steps,
+    )
 
 
-def again(model: AvatarModel, inputs: BlockInput, memory: BlockMemory, number: int) -> Estimate:
-    """All steps of one block."""
+def again(
+    model: AvatarModel, inputs: BlockInput, memory: BlockMemory, number: int, *, all_steps: bool = True
+) -> Estimate:
+    """All steps of one block, what one step hands to the next a constant unless all are trained."""
 
     def noise(step: int) -> AVState:
         like = memory.anchor.picture_BHWC
         return block_noise(model, like, seed=SEED, conversation_B=CONVERSATION_B, block=number, step=step)
 
+    def predict(noisy: AVState, levels: NoiseLevels) -> Estimate:
+        noisy = noisy if all_steps else noisy.apply(Tensor.detach)
+        return model.estimate_block(noisy, levels, memory)
+
     return denoise(
-        lambda noisy, levels: model.estimate_block(noisy, levels, memory),
+        predict,
         noise,
         observed_audio(model, inputs.plan, model.layout.audio_per_block),
         sampler=SAMPLER,
@@ -71,7 +88,7 @@ def a_loss(estimate: Estimate, number: int) -> Tensor:
 
 
 def through_the_loop(
-    model: AvatarModel, context: Context, blocks: list[BlockOutput], *, first: int
+    model: AvatarModel, context: Context, blocks: list[BlockOutput], *, first: int, all_steps: bool
 ) -> dict[str, Tensor]:
     """Gradients of the plain loop, everything in one graph: only what the cache remembers is constant."""
     cache = model.net.start(context.anchor)
@@ -80,7 +97,7 @@ def through_the_loop(
     for number, (inputs, block) in enumerate(zip(block_inputs(context, model.layout), blocks, strict=True)):
         memory = model.net.begin_block(inputs, cache)
         if number >= first:
-            total = total + a_loss(again(model, inputs, memory, number), number)
+            total = total + a_loss(again(model, inputs, memory, number, all_steps=all_steps), number)
         with torch.no_grad():
             cache.keys, cache.values = [k.clone() for k in cache.keys], [v.clone() for v in cache.values]
             model.net.write_block(block.clean, memory, cache)
@@ -94,13 +111,14 @@ def taken_gradients(model: AvatarModel) -> dict[str, Tensor]:
     return found
 
 
+@pytest.mark.parametrize("all_steps", [False, True])
 @pytest.mark.parametrize("first", [0, 4])
 @pytest.mark.parametrize("level", Level)
-def test_gradients_are_those_of_the_loop(level: Level, first: int) -> None:
+def test_gradients_are_those_of_the_loop(level: Level, first: int, all_steps: bool) -> None:
     model = tiny_model(level)
     context, blocks = rolled_out(model)
-    expected = through_the_loop(model, context, blocks, first=first)
-    for number, said in enumerate(replayed(model, context, blocks, first=first), start=first):
+    expected = through_the_loop(model, context, blocks, first=first, all_steps=all_steps)
+    for number, said in enumerate(replayed(model, context, blocks, first=first, all_steps=all_steps), start=first):
         torch.testing.assert_close(said.clean.video_BFHWC, blocks[number].estimate.clean.video_BFHWC)
         a_loss(said, number).backward()
     found = taken_gradients(model)

@@ -140,6 +140,7 @@ STAGES: dict[str, Callable[[Path], Any]] = {
         critic_warmup=2,
         scored_blocks=2,
         replay="blocks",
+        all_steps=True,
         guidance_own_audio=2.0,
         rates=RATES,
     ),
