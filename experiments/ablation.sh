@@ -32,8 +32,15 @@ train() { # EXPERIMENT OUT SETTING...
   [ -e "$2/done.json" ] || avatar-lab train "experiment=$1" "root=$root" "out=$2" "seed=$seed" "${@:3}"
 }
 
+# Settings of the first stage, of those behind it, of self-forcing as in the graph; and what else is compared.
+first=() behind=() against=()
+forced=("stage.all_steps=$(sed -n 's/^  all_steps: //p' "$root/self_forcing/config.yaml" | grep . || echo false)")
+if [ "$name" = hindsight ]; then first=("${forced[@]}"); fi
+if [ "$name" = audio_student ]; then
+  behind=(stage.video_weight=0.0) against=("+compare.many_steps={checkpoint: $teacher, num_steps: 32}")
+fi
 if [ "$name" = pairs ]; then avatar-lab pairs experiment=ablation/trajectory "root=$root" "seed=$seed" --windows 112; fi
-train "ablation/$name" "$here"
+train "ablation/$name" "$here" "${first[@]}"
 
 # What it made says where it stands: before the start of the student, at it, or behind it.
 student=$here
@@ -44,14 +51,14 @@ fi
 for start in "$here/initialise/initialise.safetensors" "$here/initialise.safetensors"; do
   if [ -e "$start" ]; then
     student=$here/self_forcing
-    train quickstart/self_forcing "$student" "stage.init=$start" "stage.teacher=$teacher"
+    train quickstart/self_forcing "$student" "stage.init=$start" "stage.teacher=$teacher" "${forced[@]}" "${behind[@]}"
   fi
 done
 level=level3
 if [ ! -e "$student/level3.safetensors" ]; then
-  train quickstart/preference "$here/preference" "stage.init=$student/level2.safetensors"
+  train quickstart/preference "$here/preference" "stage.init=$student/level2.safetensors" "${behind[@]}"
   student=$here/preference level=level2
 fi
 # Conversations of the quickstart's own evaluation: what that measured is not measured again.
 avatar-lab evaluate "root=$root" "seed=$seed" "report=$here/report" runs=null latency_seconds=0 \
-  "agents=[$level,delayed_oracle,yoked]" "+compare.$name=$student/$level.safetensors" "$@"
+  "agents=[$level,delayed_oracle,yoked]" "+compare.$name=$student/$level.safetensors" "${against[@]}" "$@"

@@ -2,37 +2,54 @@
 # The main job on the embedded world: recordings -> shards -> teacher -> autoregressive -> few-step student -> one that
 # prefers to react -> camera branch -> levels 1, 2, 3 -> report. At most 40 minutes on two CPU cores after installation.
 #
-#   bash experiments/quickstart.sh [--out DIR] [--seed N] [--smoke]
+#   bash experiments/quickstart.sh [--out DIR] [--seed N] [--long | --smoke]
 #
-#   --out DIR   default outputs/quickstart (outputs/smoke with --smoke)
+#   --out DIR   default outputs/quickstart (outputs/quickstart_long, outputs/smoke)
 #   --seed N    default 0
+#   --long      twice the recordings, and 1.5 to 2 times the steps of the models of many steps, which all others learn
+#               from; the shipped checkpoints are made so. At most 90 minutes
 #   --smoke     every step at its smallest, at most 3 minutes; its numbers mean nothing
 #
 # Restartable: a step with a stamp of the same inputs is not done again; an interrupted one goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-out="" seed=0 preset=quickstart
+out="" seed=0 preset=quickstart size=quickstart
 while [ $# -gt 0 ]; do
   case "$1" in
     --out) out=$2 && shift 2 ;;
     --seed) seed=$2 && shift 2 ;;
+    --long) size=quickstart_long && shift ;;
     --smoke) preset=smoke && shift ;;
-    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0" && exit 0 ;;
     *) echo "quickstart: unknown argument $1 (see --help)" >&2 && exit 2 ;;
   esac
 done
-out=${out:-outputs/$preset}
+if [ "$preset" = smoke ] && [ "$size" != quickstart ]; then
+  echo "quickstart: --long and --smoke exclude each other" >&2 && exit 2
+fi
+if [ "$preset" = smoke ]; then size=smoke; fi
+out=${out:-outputs/$size}
 
 source experiments/environment.sh
 mkdir -p "$out/stamps"
 
 dialogues=112 held_out=32 seconds=64 # held out: other people, who fill split test
 evaluation=()
-if [ "$preset" = smoke ]; then
-  dialogues=6 held_out=2 seconds=16
-  evaluation=(num_dyads=2 seconds=12 films=1 film_seconds=4 latency_seconds=4)
-fi
+declare -A settings=() # of a stage, where they are not those of its config
+case "$size" in
+  smoke)
+    dialogues=6 held_out=2 seconds=16
+    evaluation=(num_dyads=2 seconds=12 films=1 film_seconds=4 latency_seconds=4)
+    ;;
+  quickstart_long)
+    dialogues=224
+    settings=(
+      [teacher]=training.steps=800 [autoregressive]=training.steps=1500 [see_teacher]=training.steps=600
+      [self_forcing]=stage.all_steps=true [see]=stage.all_steps=true
+    )
+    ;;
+esac
 
 # One number over everything that the steps read besides each other's results.
 code=$(cat pyproject.toml experiments/quickstart.sh $(find avatar_lab data_prep configs -name '*.py' -o -name '*.yaml' -o -name '*.safetensors' | sort) | sha256sum | cut -c1-16)
@@ -69,7 +86,7 @@ PYTHON
 }
 
 train() {
-  step "$1" "$1" avatar-lab train "experiment=$preset/$1" "root=$out" "seed=$seed"
+  step "$1" "$1" avatar-lab train "experiment=$preset/$1" "root=$out" "seed=$seed" ${settings[$1]:+"${settings[$1]}"}
 }
 
 step render recordings avatar-lab render --out "$out/recordings" --dialogues "$dialogues" --held-out "$held_out" --seconds "$seconds" --seed "$seed"
