@@ -21,11 +21,11 @@ MIN_DYADS = 200
 
 
 def judge_strength(cells: Cells, latencies: Mapping[str, Mapping[str, Any]]) -> list[Verdict]:
-    """Verdicts on all bars of distillation; none where there is no ``many_steps``.
+    """Verdicts on all bars of distillation; none where ``many_steps`` or the student was not evaluated.
 
     latencies  by agent, as ``latency.measure_latency`` gives them
     """
-    if (MANY_STEPS, RESPONSES[0]) not in cells:
+    if any((agent, RESPONSES[0]) not in cells for agent in (MANY_STEPS, STUDENT)):
         return []
     verdicts = []
     for metric in RESPONSES:

@@ -78,6 +78,7 @@ def test_few_dyads_are_said() -> None:
     assert verdicts({}, dyads=32)["dyads", ">= 200"].passed is False
 
 
-def test_an_evaluation_without_many_steps_has_none() -> None:
-    alone = {metric: {"level3": 0.6} for metric in RESPONSES}
+@pytest.mark.parametrize("there", ["level3", "many_steps"])
+def test_an_evaluation_without_either_has_none(there: str) -> None:
+    alone = {metric: {there: 0.6} for metric in RESPONSES}
     assert judge_strength(cells(alone), LATENCIES) == []
