@@ -125,7 +125,7 @@ def test_multirun_gives_each_job_a_folder(command: Command, tmp_path: Path) -> N
     ("arguments", "sentence"),
     [
         (["sead=1"], "Could not override 'sead'; see all keys with --cfg job"),
-        (["experiment=quickstart/teecher"], "(did you mean 'quickstart/teacher'?); there are ablation/audio_mse, "),
+        (["experiment=quickstart/teecher"], "(did you mean 'quickstart/teacher'?); there are ablation/all_steps, "),
         (["experiment=quickstart/teacher", "layout.block_seconds=0.9"], "choose block_seconds so that it holds whole"),
         (["+training.stepz=1", *CODEC], "has no argument 'stepz' (did you mean 'steps'?)"),
         (["experiment=quickstart/autoregressive", "root=/nonexistent"], "train the stage that makes it first"),
