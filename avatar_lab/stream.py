@@ -85,17 +85,18 @@ def run(config: StreamConfig) -> None:
     blocks = list(stream_blocks(session, user, persona.script, camera=config.camera))
     if not blocks:
         raise ValueError(f"{config.recording} is shorter than a block of {float(layout.block_seconds):g} s")
+    found = summarise_latency([block.timings.total for block in blocks], layout)
+    log.info(
+        "%d blocks, p50 %.0f ms (first tenth %.0f, last %.0f), p95 %.0f ms, real-time factor %.2f, %d late",
+        len(blocks), found["block_p50_ms"], found["block_p50_first_tenth_ms"],
+        found["block_p50_last_tenth_ms"], found["block_p95_ms"], found["real_time_factor"], found["late_blocks"],
+    )  # fmt: skip
     answer = Media(
         video_PHWC=np.concatenate([block.video_PHWC.numpy() for block in blocks]),
         audio_S=np.concatenate([block.audio_S.numpy() for block in blocks]),
     )
-    write_side_by_side(Path(config.out), user, answer, layout)
-    found = summarise_latency([block.timings.total for block in blocks], layout)
-    log.info(
-        "%s: %d blocks, p50 %.0f ms (first tenth %.0f, last %.0f), p95 %.0f ms, real-time factor %.2f, %d late",
-        config.out, len(blocks), found["block_p50_ms"], found["block_p50_first_tenth_ms"],
-        found["block_p50_last_tenth_ms"], found["block_p95_ms"], found["real_time_factor"], found["late_blocks"],
-    )  # fmt: skip
+    write_side_by_side(Path(config.out), user, answer, layout)  # an hour takes minutes; figures are told by now
+    log.info("%s: written", config.out)
 
 
 @torch.no_grad()
