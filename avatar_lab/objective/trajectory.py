@@ -26,6 +26,7 @@ from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates, condition
 from avatar_lab.objective.joint_flow import gaussian_like, token_cross_entropy
 from avatar_lab.objective.losses import Losses, masked_mean
+from avatar_lab.objective.own_rollout import rollout_seed
 from avatar_lab.rollout.rollout import observed_audio, rollout
 from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels, TensorRecord, join
 
@@ -156,7 +157,7 @@ class CausalTrajectory:
                 block_inputs(window.context, teacher.layout),
                 window.context.anchor,
                 sampler=self.solver,
-                seed=int(torch.randint(2**31, (1,), generator=rng)),
+                seed=rollout_seed(rng),
                 conversation_B=batch.sample_B,
                 observer=record,
             )
