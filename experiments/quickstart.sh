@@ -14,21 +14,21 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-out="" seed=0 preset=quickstart size=quickstart
+out="" seed=0 size=quickstart
+choose() { # a size, once
+  if [ "$size" != quickstart ]; then echo "quickstart: --long and --smoke exclude each other" >&2 && exit 2; fi
+  size=$1
+}
 while [ $# -gt 0 ]; do
   case "$1" in
     --out) out=$2 && shift 2 ;;
     --seed) seed=$2 && shift 2 ;;
-    --long) size=quickstart_long && shift ;;
-    --smoke) preset=smoke && shift ;;
+    --long) choose quickstart_long && shift ;;
+    --smoke) choose smoke && shift ;;
     -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0" && exit 0 ;;
     *) echo "quickstart: unknown argument $1 (see --help)" >&2 && exit 2 ;;
   esac
 done
-if [ "$preset" = smoke ] && [ "$size" != quickstart ]; then
-  echo "quickstart: --long and --smoke exclude each other" >&2 && exit 2
-fi
-if [ "$preset" = smoke ]; then size=smoke; fi
 out=${out:-outputs/$size}
 
 source experiments/environment.sh
@@ -86,7 +86,7 @@ PYTHON
 }
 
 train() {
-  step "$1" "$1" avatar-lab train "experiment=$preset/$1" "root=$out" "seed=$seed" ${settings[$1]:+"${settings[$1]}"}
+  step "$1" "$1" avatar-lab train "experiment=${size%_long}/$1" "root=$out" "seed=$seed" ${settings[$1]:+"${settings[$1]}"}
 }
 
 step render recordings avatar-lab render --out "$out/recordings" --dialogues "$dialogues" --held-out "$held_out" --seconds "$seconds" --seed "$seed"
