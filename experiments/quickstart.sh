@@ -15,8 +15,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 out="" seed=0 size=quickstart
-choose() { # a size, once
-  if [ "$size" != quickstart ]; then echo "quickstart: --long and --smoke exclude each other" >&2 && exit 2; fi
+choose() {
+  case "$size" in
+    quickstart | "$1") ;;
+    *) echo "quickstart: --long and --smoke exclude each other" >&2 && exit 2 ;;
+  esac
   size=$1
 }
 while [ $# -gt 0 ]; do
