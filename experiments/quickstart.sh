@@ -39,7 +39,7 @@ mkdir -p "$out/stamps"
 
 dialogues=112 held_out=32 seconds=64 # held out: other people, who fill split test
 evaluation=()
-declare -A settings=() # overrides of a stage, split at spaces, where it is not as its config says
+declare -A settings=() # of a stage, where they are not those of its config
 case "$size" in
   smoke)
     dialogues=6 held_out=2 seconds=16
@@ -48,11 +48,8 @@ case "$size" in
   quickstart_long)
     dialogues=224
     settings=(
-      [teacher]="training.steps=800 model.video_head=AnchoredHead"
-      [autoregressive]=training.steps=1500
-      [self_forcing]=stage.all_steps=true
-      [see_teacher]=training.steps=600
-      [see]=stage.all_steps=true
+      [teacher]=training.steps=800 [autoregressive]=training.steps=1500 [see_teacher]=training.steps=600
+      [self_forcing]=stage.all_steps=true [see]=stage.all_steps=true
     )
     ;;
 esac
@@ -92,7 +89,7 @@ PYTHON
 }
 
 train() {
-  step "$1" "$1" avatar-lab train "experiment=${size%_long}/$1" "root=$out" "seed=$seed" ${settings[$1]-}
+  step "$1" "$1" avatar-lab train "experiment=${size%_long}/$1" "root=$out" "seed=$seed" ${settings[$1]:+"${settings[$1]}"}
 }
 
 step render recordings avatar-lab render --out "$out/recordings" --dialogues "$dialogues" --held-out "$held_out" --seconds "$seconds" --seed "$seed"
