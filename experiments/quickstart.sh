@@ -2,19 +2,21 @@
 # The main job on the embedded world: recordings -> shards -> teacher -> autoregressive -> few-step student -> one that
 # prefers to react -> camera branch -> levels 1, 2, 3 -> report. At most 40 minutes on two CPU cores after installation.
 #
-#   bash experiments/quickstart.sh [--out DIR] [--seed N] [--long | --smoke]
+#   bash experiments/quickstart.sh [--out DIR] [--seed N] [--long | --smoke] [--set STAGE:KEY=VALUE]...
 #
 #   --out DIR   default outputs/quickstart (outputs/quickstart_long, outputs/smoke)
 #   --seed N    default 0
 #   --long      twice the recordings, and 1.5 to 2 times the steps of the models of many steps, which all others learn
 #               from; the shipped checkpoints are made so. At most 90 minutes
 #   --smoke     every step at its smallest, at most 3 minutes; its numbers mean nothing
+#   --set STAGE:KEY=VALUE  trains one stage otherwise: --set teacher:model.video_head=AnchoredHead; may be repeated
 #
 # Restartable: a step with a stamp of the same inputs is not done again; an interrupted one goes on where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-out="" seed=0 size=quickstart
+out="" seed=0 size=quickstart chosen=()
+stages=(teacher autoregressive initialise self_forcing preference see_teacher see)
 choose() {
   case "$size" in
     quickstart | "$1") ;;
@@ -22,13 +24,20 @@ choose() {
   esac
   size=$1
 }
+choose_setting() {
+  if [[ "$1" != *:*=* || " ${stages[*]} " != *" ${1%%:*} "* ]]; then
+    echo "quickstart: --set $1: write STAGE:KEY=VALUE, with a STAGE of ${stages[*]}" >&2 && exit 2
+  fi
+  chosen+=("$1")
+}
 while [ $# -gt 0 ]; do
   case "$1" in
     --out) out=$2 && shift 2 ;;
     --seed) seed=$2 && shift 2 ;;
     --long) choose quickstart_long && shift ;;
     --smoke) choose smoke && shift ;;
-    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --set) choose_setting "$2" && shift 2 ;;
+    -h | --help) sed -n '2,15s/^# \{0,1\}//p' "$0" && exit 0 ;;
     *) echo "quickstart: unknown argument $1 (see --help)" >&2 && exit 2 ;;
   esac
 done
@@ -53,6 +62,9 @@ case "$size" in
     )
     ;;
 esac
+for setting in "${chosen[@]}"; do
+  settings[${setting%%:*}]+=" ${setting#*:}" # behind those of the size: the last one counts
+done
 
 # One number over everything that the steps read besides each other's results.
 code=$(cat pyproject.toml experiments/quickstart.sh $(find avatar_lab data_prep configs -name '*.py' -o -name '*.yaml' -o -name '*.safetensors' | sort) | sha256sum | cut -c1-16)
@@ -89,19 +101,15 @@ PYTHON
 }
 
 train() {
-  step "$1" "$1" avatar-lab train "experiment=${size%_long}/$1" "root=$out" "seed=$seed" ${settings[$1]:+"${settings[$1]}"}
+  local given
+  read -ra given <<< "${settings[$1]:-}"
+  step "$1" "$1" avatar-lab train "experiment=${size%_long}/$1" "root=$out" "seed=$seed" "${given[@]}"
 }
 
 step render recordings avatar-lab render --out "$out/recordings" --dialogues "$dialogues" --held-out "$held_out" --seconds "$seconds" --seed "$seed"
 step prepare shards avatar-lab prepare --config configs/data_prep/world.yaml \
   "source.root=$out/recordings" "out=$out/shards" splits.train=1.0 splits.val=0.0 splits.test=0.0
-train teacher
-train autoregressive
-train initialise
-train self_forcing
-train preference
-train see_teacher
-train see
+for stage in "${stages[@]}"; do train "$stage"; done
 step export checkpoints avatar-lab export "$out/teacher" "$out/preference" "$out/see" --to "$out/checkpoints"
 step evaluate evaluation avatar-lab evaluate "root=$out" "seed=$seed" "step_seconds=$out/seconds.json" "${evaluation[@]}"
 
