@@ -37,31 +37,10 @@ from avatar_lab.objective.liveliness import liveliness
 from avatar_lab.objective.losses import Losses, masked_mean
 from avatar_lab.objective.own_rollout import own_rollout, rollout_seed
 from avatar_lab.objective.rollouts import Rollouts, again, exit_of
+from avatar_lab.objective.score_difference import dmd_gradient, dmd_loss
 from avatar_lab.rollout.replay import replay
 from avatar_lab.rollout.rollout import observed_audio
 from avatar_lab.tensors import AVState, DyadBatch, NoiseLevels, TensorRecord, join
-
-
-def dmd_gradient(fake: Tensor, real: Tensor, clean: Tensor, generated: Tensor) -> Tensor:
-    """``(fake - real) / max(mean |clean - real|, 1e-3)``, zero outside ``generated``; the mean is per sample.
-
-    fake, real  clean estimates of critic and real score; clean  the student's sample; all (B, tokens, ...)
-    generated   (B, tokens) bool; a sample without generated tokens gets gradient 0
-    """
-    scale_B = masked_mean((clean - real).abs(), generated).clamp(min=1e-3)
-    gradient = (fake - real) / scale_B.reshape(-1, *(1,) * (clean.ndim - 1))
-    return gradient * expand(generated, clean)
-
-
-def dmd_loss(clean: Tensor, gradient: Tensor, generated: Tensor, *, tokens: slice = slice(None)) -> Tensor:
-    """Per-sample loss whose derivative with respect to ``clean`` is ``gradient``, averaged over generated values.
-
-    tokens  those that ``clean`` holds, if it is a part of a window; losses of parts add up to that of the window
-    """
-    part = generated[:, tokens]
-    target = (clean - gradient[:, tokens]).detach()
-    share_B = part.sum(1) / generated.sum(1).clamp(min=1) if part.shape != generated.shape else 1.0
-    return 0.5 * share_B * masked_mean((clean - target).square(), part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +73,8 @@ class SelfForcing:
     role       how both scores see a window: causal on the student's history, or bidirectional, an ablation whose real
                score knows what comes after
     min_u      levels at which scores are compared are uniform in [min_u, 1 - min_u]
+    video_tilt  those of video have density ``tilt * u ** (tilt - 1)``: below 1 more of them where a half smile can be
+               told from a whole one; each block then counts alike, else those near data would hardly count
     beyond     the student is pulled by what it perceives beyond this level alone; ``None``: by all it does
     scored_blocks  only so many blocks at the end of a rollout are scored; ``None``: all. What the student has drifted
                    to by then is what it learns from, as in LongLive (Yang et al. 2025, arXiv:2509.22622)
@@ -111,6 +92,7 @@ class SelfForcing:
         audio_weight: float = 0.2,
         video_weight: float = 1.0,
         min_u: float = 0.02,
+        video_tilt: float = 1.0,
         beyond: Level | None = None,
         scored_blocks: int | None = None,
         role: Role = Role.CAUSAL,
@@ -119,7 +101,8 @@ class SelfForcing:
         self.sampler, self.all_steps = sampler, all_steps
         self.guidance, self.guidance_own_audio = guidance or {}, guidance_own_audio
         self.weights = {"audio": audio_weight, "video": video_weight}
-        self.min_u, self.beyond, self.scored_blocks, self.role = min_u, beyond, scored_blocks, role
+        self.min_u, self.video_tilt = min_u, video_tilt
+        self.beyond, self.scored_blocks, self.role = beyond, scored_blocks, role
 
     def generate(self, student: AvatarModel, batch: DyadBatch, rng: torch.Generator, *, step: int) -> Rollouts:
         """Roll the student out on the conditions of a batch, to its end or to the exit of training step ``step``."""
@@ -229,7 +212,10 @@ class SelfForcing:
             )
             fake = fake.combine(known.combine(below, torch.sub), torch.add)
         audio = dmd_gradient(fake.audio_BAD, real.audio_BAD, clean.audio_BAD, made.audio_generated_BA)
-        video = dmd_gradient(fake.video_BFHWC, real.video_BFHWC, clean.video_BFHWC, made.video_generated_BF)
+        parts = 1 if self.video_tilt == 1 else made.context.num_blocks
+        video = dmd_gradient(
+            fake.video_BFHWC, real.video_BFHWC, clean.video_BFHWC, made.video_generated_BF, parts=parts
+        )
         return Pull(
             gradient=AVState(audio_BAD=audio, video_BFHWC=video),
             logs={"dmd/gradient_audio": audio.abs().mean(), "dmd/gradient_video": video.abs().mean()},
@@ -284,11 +270,13 @@ class SelfForcing:
         return made.history if self.role is Role.CAUSAL else None
 
     def _noise(self, model: AvatarModel, made: Rollouts, clean: AVState, rng: torch.Generator) -> Noised:
-        """Noise a sample at one level per block, shared by both modalities."""
+        """Noise a sample at one draw per block, shared by both modalities."""
         noise = gaussian_like(clean, rng)
-        u_BS = torch.rand(made.context.user.hears_BS.shape, generator=rng).to(clean.audio_BAD.device)
-        u_BS = self.min_u + (1 - 2 * self.min_u) * u_BS
-        levels = block_levels(u_BS, u_BS, model.warps, model.layout)
+        draw_BS = torch.rand(made.context.user.hears_BS.shape, generator=rng).to(clean.audio_BAD.device)
+        audio_BS, video_BS = (
+            self.min_u + (1 - 2 * self.min_u) * draw_BS ** (1 / tilt) for tilt in (1.0, self.video_tilt)
+        )
+        levels = block_levels(audio_BS, video_BS, model.warps, model.layout)
         observed = observed_audio(model, made.context.plan, clean.audio_BAD.shape[1])
         unheld = mix(clean, noise, levels)
         held, held_levels = observed.hold(unheld, levels)

@@ -61,6 +61,7 @@ class SelfForcing:
         video_weight: float = 1.0,
         guidance_listen: float = 1.0,
         guidance_own_audio: float = 1.0,
+        video_tilt: float = 1.0,
         scored_blocks: int | None = None,
         all_steps: bool = False,
         replay: str = "window",
@@ -87,6 +88,7 @@ class SelfForcing:
             guidance_own_audio=guidance_own_audio,
             audio_weight=audio_weight,
             video_weight=video_weight,
+            video_tilt=video_tilt,
             scored_blocks=scored_blocks,
             role=Role.BIDIRECTIONAL if real.card.stage == BIDIRECTIONAL_STAGE else Role.CAUSAL,
         )

@@ -1,4 +1,4 @@
-"""Distribution matching: known answers, and the replay under gradients against the loop itself."""
+"""Distribution matching: the replay under gradients against the loop itself, and what is compared where."""
 
 from __future__ import annotations
 
@@ -14,63 +14,13 @@ from avatar_lab.diffusion.sampler import Estimate, Sampler
 from avatar_lab.level import Level
 from avatar_lab.model.visibility import Role
 from avatar_lab.objective.conditions import ConditionRates
-from avatar_lab.objective.dmd import SelfForcing, dmd_gradient, dmd_loss
+from avatar_lab.objective.dmd import SelfForcing
 from avatar_lab.objective.rollouts import Rollouts, again, exit_of
 from avatar_lab.plan_trace import LATE
 from avatar_lab.rollout.rollout import noise_of
 from avatar_lab.stage.see_teacher import branch_state
-from avatar_lab.tensors import AVState
+from avatar_lab.tensors import AVState, NoiseLevels
 from tests.factory import SILENCE_K, random_batch, tiny_model
-
-
-def posterior_mean(noisy: torch.Tensor, sigma: torch.Tensor, mean: float, std: float) -> torch.Tensor:
-    """E[clean | noisy] for clean ~ N(mean, std^2), noisy = (1 - sigma) clean + sigma noise."""
-    gain = (1 - sigma) * std**2 / ((1 - sigma) ** 2 * std**2 + sigma**2)
-    return mean + gain * (noisy - (1 - sigma) * mean)
-
-
-def distil(sign: float) -> tuple[float, float]:
-    """Match x = a + b z to N(2, 0.5^2) with the exact critic of the generator's own distribution."""
-    rng = torch.Generator().manual_seed(0)
-    a, b = torch.tensor(0.0, requires_grad=True), torch.tensor(1.5, requires_grad=True)
-    optimizer = torch.optim.Adam([a, b], lr=0.02)
-    generated = torch.ones(512, 1, dtype=torch.bool)
-    for _ in range(800):
-        x = (a + b * torch.randn(512, 1, generator=rng))[..., None]
-        sigma = 0.02 + 0.96 * torch.rand(512, 1, 1, generator=rng)
-        with torch.no_grad():
-            noisy = (1 - sigma) * x + sigma * torch.randn(x.shape, generator=rng)
-            fake = posterior_mean(noisy, sigma, float(a.detach()), float(b.detach().abs()))
-            real = posterior_mean(noisy, sigma, 2.0, 0.5)
-            # One scale for the batch: the per-sample scale of a scalar sample would be the sample's own error.
-            gradient = sign * (fake - real) / (x - real).abs().mean()
-        optimizer.zero_grad()
-        dmd_loss(x, gradient, generated).mean().backward()
-        optimizer.step()
-    return float(a.detach()), float(b.detach().abs())
-
-
-def test_dmd_recovers_mean_and_spread_of_a_gaussian() -> None:
-    mean, std = distil(+1.0)
-    assert abs(mean - 2.0) < 0.1
-    assert abs(std - 0.5) < 0.1
-
-
-def test_the_wrong_sign_fails() -> None:
-    mean, std = distil(-1.0)
-    assert abs(mean - 2.0) > 1 or abs(std - 0.5) > 1
-
-
-def test_gradient_is_normalised_per_sample_over_generated_tokens_only() -> None:
-    rng = torch.Generator().manual_seed(0)
-    fake, real, clean = (torch.randn(3, 4, 2, generator=rng) for _ in range(3))
-    generated = torch.tensor([[True] * 4, [True, False, False, False], [False] * 4])
-    gradient = dmd_gradient(fake, real, clean, generated)
-    expected = (fake[1, 0] - real[1, 0]) / (clean[1, 0] - real[1, 0]).abs().mean()
-    torch.testing.assert_close(gradient[1, 0], expected)
-    assert torch.equal(gradient[1, 1:], torch.zeros(3, 2))
-    assert torch.equal(gradient[2], torch.zeros(4, 2))
-    assert torch.equal(dmd_loss(clean, gradient, generated)[2], torch.tensor(0.0))
 
 
 def test_rollouts_exit_equally_often_at_each_step_in_an_order_that_changes() -> None:
@@ -174,6 +124,31 @@ def test_only_a_bidirectional_score_knows_what_comes_after() -> None:
         )
         changed[role] = not torch.equal(before, after)
     assert changed == {Role.CAUSAL: False, Role.BIDIRECTIONAL: True}
+
+
+def test_scores_of_video_are_compared_nearer_to_data_and_those_of_sound_where_they_were() -> None:
+    student, batch = tiny_model(Level.LISTEN), random_batch(num_blocks=6)
+
+    def noised(tilt: float) -> tuple[NoiseLevels, float]:
+        losses = SelfForcing(
+            silence_K=SILENCE_K,
+            rates=ConditionRates(),
+            sampler=Sampler(steps=(1.0, 0.3), renoise=1.0),
+            video_tilt=tilt,
+        )
+        made = losses.generate(student, batch, torch.Generator().manual_seed(0), step=0)
+        levels = losses._noise(student, made, made.soft, torch.Generator().manual_seed(1)).levels
+        with torch.no_grad():
+            pull = losses._pull(
+                student, tiny_model(Level.LISTEN, seed=1), student, made, made.soft, torch.Generator().manual_seed(1)
+            )
+        per_block = pull.gradient.video_BFHWC.abs().flatten(2).mean(-1)
+        return levels, float(per_block.max() / per_block.clamp(min=1e-12).min())
+
+    (even, uneven_size), (low, even_size) = noised(1.0), noised(0.5)
+    assert torch.equal(even.audio_BA, low.audio_BA)
+    assert (low.video_BF < even.video_BF).all()
+    assert even_size < uneven_size, "each block counts alike"
 
 
 def test_the_end_of_a_long_rollout_is_a_window_of_its_own() -> None:
