@@ -32,21 +32,38 @@ train() { # EXPERIMENT OUT SETTING...
   [ -e "$2/done.json" ] || avatar-lab train "experiment=$1" "root=$root" "out=$2" "seed=$seed" "${@:3}"
 }
 
-# Settings of the first stage, of those behind it, of self-forcing as in the graph; and what else is compared.
+as_in_graph() { # STAGE KEY...: those that a stage of the graph was trained with, as settings
+  python - "$root/$1/config.yaml" "${@:2}" << 'PYTHON'
+import functools, json, sys, yaml
+config = yaml.safe_load(open(sys.argv[1]))
+for key in sys.argv[2:]:
+    value = functools.reduce(lambda found, name: found.get(name, {}), key.split("."), config)
+    if value != {}:  # an older graph may not know it
+        print(f"{key}={json.dumps(value, separators=(',', ':'))}")
+PYTHON
+}
+mapfile -t started < <(as_in_graph initialise stage.steps)
+mapfile -t forced < <(as_in_graph self_forcing stage.all_steps stage.video_tilt)
+mapfile -t preferred < <(as_in_graph preference training.steps)
+
+# Settings of the first stage, of those behind it; and what else is compared.
 first=() behind=() against=()
-forced=("stage.all_steps=$(sed -n 's/^  all_steps: //p' "$root/self_forcing/config.yaml" | grep . || echo false)")
-if [ "$name" = hindsight ]; then first=("${forced[@]}"); fi
+case "$name" in
+  hindsight) first=("${forced[@]}") ;;
+  all_steps) mapfile -t first < <(as_in_graph self_forcing stage.video_tilt) ;;
+  fresh_noise | kept_noise | soft_history | trajectory | pairs) first=("${started[@]}") ;;
+esac
 if [ "$name" = audio_student ]; then
   behind=(stage.video_weight=0.0) against=("+compare.many_steps={checkpoint: $teacher, num_steps: 32}")
 fi
-if [ "$name" = pairs ]; then avatar-lab pairs experiment=ablation/trajectory "root=$root" "seed=$seed" --windows 112; fi
+if [ "$name" = pairs ]; then avatar-lab pairs experiment=ablation/trajectory "root=$root" "seed=$seed" "${started[@]}" --windows 112; fi
 train "ablation/$name" "$here" "${first[@]}"
 
 # What it made says where it stands: before the start of the student, at it, or behind it.
 student=$here
 if [ -e "$here/autoregressive.safetensors" ]; then
   teacher=$here/autoregressive.safetensors
-  train quickstart/initialise "$here/initialise" "stage.init=$teacher"
+  train quickstart/initialise "$here/initialise" "stage.init=$teacher" "${started[@]}"
 fi
 for start in "$here/initialise/initialise.safetensors" "$here/initialise.safetensors"; do
   if [ -e "$start" ]; then
@@ -56,7 +73,7 @@ for start in "$here/initialise/initialise.safetensors" "$here/initialise.safeten
 done
 level=level3
 if [ ! -e "$student/level3.safetensors" ]; then
-  train quickstart/preference "$here/preference" "stage.init=$student/level2.safetensors" "${behind[@]}"
+  train quickstart/preference "$here/preference" "stage.init=$student/level2.safetensors" "${preferred[@]}" "${behind[@]}"
   student=$here/preference level=level2
 fi
 # Conversations of the quickstart's own evaluation: what that measured is not measured again.

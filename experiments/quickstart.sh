@@ -6,8 +6,8 @@
 #
 #   --out DIR   default outputs/quickstart (outputs/quickstart_long, outputs/smoke)
 #   --seed N    default 0
-#   --long      twice the recordings, and 1.5 to 2 times the steps of the models of many steps, which all others learn
-#               from; the shipped checkpoints are made so. At most 90 minutes
+#   --long      twice the recordings, 1.5 to 2 times the steps of the models of many steps, which all others learn from,
+#               and students of two steps; the shipped checkpoints are made so. At most 90 minutes
 #   --smoke     every step at its smallest, at most 3 minutes; its numbers mean nothing
 #   --set STAGE:KEY=VALUE  trains one stage otherwise: --set teacher:model.video_head=AnchoredHead; may be repeated
 #
@@ -57,8 +57,13 @@ case "$size" in
   quickstart_long)
     dialogues=224
     settings=(
-      [teacher]=training.steps=800 [autoregressive]=training.steps=1500 [see_teacher]=training.steps=600
-      [self_forcing]=stage.all_steps=true [see]=stage.all_steps=true
+      [teacher]="training.steps=800 model.video_head=AnchoredHead"
+      [autoregressive]=training.steps=1500
+      [initialise]="stage.steps=[1.0,0.2]"
+      [self_forcing]=stage.video_tilt=0.5
+      [preference]=training.steps=16
+      [see_teacher]=training.steps=600
+      [see]="stage.all_steps=true stage.guidance_see=1.5"
     )
     ;;
 esac
