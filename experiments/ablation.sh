@@ -42,16 +42,22 @@ for key in sys.argv[2:]:
         print(f"{key}={json.dumps(value, separators=(',', ':'))}")
 PYTHON
 }
-mapfile -t started < <(as_in_graph initialise stage.steps)
-mapfile -t forced < <(as_in_graph self_forcing stage.all_steps stage.video_tilt)
+for stage in autoregressive initialise self_forcing preference; do
+  [ -e "$root/$stage/config.yaml" ] || { echo "ablation.sh: $root holds no finished graph: $stage is missing" >&2 && exit 2; }
+done
+mapfile -t trained < <(as_in_graph autoregressive training.steps)
+mapfile -t started < <(as_in_graph initialise stage.steps stage.renoise)
+mapfile -t forced < <(as_in_graph self_forcing stage.all_steps stage.video_tilt training.steps)
 mapfile -t preferred < <(as_in_graph preference training.steps)
 
 # Settings of the first stage, of those behind it; and what else is compared.
 first=() behind=() against=()
 case "$name" in
   hindsight) first=("${forced[@]}") ;;
-  all_steps) mapfile -t first < <(as_in_graph self_forcing stage.video_tilt) ;;
-  fresh_noise | kept_noise | soft_history | trajectory | pairs) first=("${started[@]}") ;;
+  all_steps) mapfile -t first < <(as_in_graph self_forcing stage.video_tilt training.steps) ;;
+  fresh_noise | kept_noise | trajectory | pairs) mapfile -t first < <(as_in_graph initialise stage.steps) ;;
+  soft_history) first=("${started[@]}") ;;
+  reactive_windows) first=("${trained[@]}") ;;
 esac
 if [ "$name" = audio_student ]; then
   behind=(stage.video_weight=0.0) against=("+compare.many_steps={checkpoint: $teacher, num_steps: 32}")

@@ -11,11 +11,11 @@
 #              the anchor)
 #
 # Does distillation keep what the model of many steps does?
-#   bash experiments/held_out.sh outputs/quickstart_long --held-out 200 --seconds 44 -- suite=strength seconds=34
+#   bash experiments/held_out.sh outputs/quickstart_long --held-out 200 --seconds 44 -- suite=strength seconds=34 compare.equal_steps.num_steps=2
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=${1:-} rendering=() settings=()
-if [[ $# -lt 2 || "$root" == -* || " $* " != *" -- "* ]]; then
+if [[ $# -lt 3 || "$root" == -* || "$2" == -- || " $* " != *" -- "* ]]; then
   sed -n '2,15s/^# \{0,1\}//p' "$0" >&2 && exit 2
 fi
 shift
@@ -24,7 +24,7 @@ settings=("${@:2}")
 source experiments/environment.sh
 
 seed=$(sed -n 's/^seed: //p' "$root/see/config.yaml" 2> /dev/null || echo 0)
-here=$root/held_out/$(printf '%s_' "${rendering[@]#--}" | sed 's/_$//')
+here=$root/held_out/seed_${seed}_$(printf '%s_' "${rendering[@]#--}" | sed 's/_$//')
 if [ ! -e "$here/prepared" ]; then
   avatar-lab render --out "$here/recordings" --dialogues 0 --seed "$seed" "${rendering[@]}"
   avatar-lab prepare --config configs/data_prep/world.yaml "source.root=$here/recordings" "out=$here/shards" \

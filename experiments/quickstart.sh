@@ -7,12 +7,13 @@
 #   --out DIR   default outputs/quickstart (outputs/quickstart_long, outputs/smoke)
 #   --seed N    default 0
 #   --long      twice the recordings, 1.5 to 2 times the steps of the models of many steps, which all others learn from,
-#               and students of two steps; the shipped checkpoints are made so. At most 90 minutes
+#               and students of two steps; the shipped checkpoints are made so. About 90 minutes
 #   --smoke     every step at its smallest, at most 3 minutes; its numbers mean nothing
-#   --set STAGE:KEY=VALUE  trains one stage otherwise: --set teacher:model.video_head=AnchoredHead; may be repeated
+#   --set STAGE:KEY=VALUE  trains one stage otherwise: --set self_forcing:training.steps=180; may be repeated
 #
 # Restartable: a step with a stamp of the same inputs is not done again; an interrupted one goes on where it stopped.
 set -euo pipefail
+shopt -s extglob
 cd "$(dirname "$0")/.."
 
 out="" seed=0 size=quickstart chosen=()
@@ -25,8 +26,8 @@ choose() {
   size=$1
 }
 choose_setting() {
-  if [[ "$1" != *:*=* || " ${stages[*]} " != *" ${1%%:*} "* ]]; then
-    echo "quickstart: --set $1: write STAGE:KEY=VALUE, with a STAGE of ${stages[*]}" >&2 && exit 2
+  if [[ "$1" != +([a-z_]):+([^ =])=+([^ ]) || " ${stages[*]} " != *" ${1%%:*} "* ]]; then
+    echo "quickstart: --set $1: write STAGE:KEY=VALUE, without blanks, with a STAGE of ${stages[*]}" >&2 && exit 2
   fi
   chosen+=("$1")
 }

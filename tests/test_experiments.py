@@ -32,14 +32,19 @@ def test_every_stage_of_the_quickstart_can_be_set() -> None:
     assert refused.stderr.split("STAGE of ")[1].split() == list(GRAPH)
 
 
-@pytest.mark.parametrize("setting", ["teacher", "teacher:", "training.steps=1"])
+@pytest.mark.parametrize(
+    "setting", ["teacher", "teacher:", "training.steps=1", "teacher:a=1 b=2", "teacher autoregressive:a=1"]
+)
 def test_a_setting_without_its_stage_is_refused(setting: str) -> None:
     refused = run("quickstart.sh", "--set", setting)
     assert refused.returncode == 2
     assert "STAGE:KEY=VALUE" in refused.stderr
 
 
-@pytest.mark.parametrize("arguments", [[], ["outputs/x", "suite=long"], ["--held-out", "2", "--", "suite=long"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["outputs/x", "suite=long"], ["--held-out", "2", "--", "suite=long"], ["outputs/x", "--", "suite=long"]],
+)
 def test_held_out_says_how_it_is_called(arguments: list[str]) -> None:
     refused = run("held_out.sh", *arguments)
     assert refused.returncode == 2

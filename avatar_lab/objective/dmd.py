@@ -72,12 +72,15 @@ class SelfForcing:
     guidance_own_audio  the same towards its own script, as audio-driven avatars are guided; 1 is none
     role       how both scores see a window: causal on the student's history, or bidirectional, an ablation whose real
                score knows what comes after
-    min_u      levels at which scores are compared are uniform in [min_u, 1 - min_u]
+    min_u      levels at which the critic is trained and scores are compared are uniform in [min_u, 1 - min_u]
     video_tilt  those of video have density ``tilt * u ** (tilt - 1)``: below 1 more of them where a half smile can be
                told from a whole one; each block then counts alike, else those near data would hardly count
     beyond     the student is pulled by what it perceives beyond this level alone; ``None``: by all it does
     scored_blocks  only so many blocks at the end of a rollout are scored; ``None``: all. What the student has drifted
                    to by then is what it learns from, as in LongLive (Yang et al. 2025, arXiv:2509.22622)
+
+    Raises:
+        ValueError: ``video_tilt`` is not above 0.
     """
 
     def __init__(
@@ -97,6 +100,8 @@ class SelfForcing:
         scored_blocks: int | None = None,
         role: Role = Role.CAUSAL,
     ) -> None:
+        if video_tilt <= 0:
+            raise ValueError(f"video_tilt {video_tilt:g} must be above 0; 1 is even, below it is nearer to data")
         self.silence_K, self.rates = silence_K, rates
         self.sampler, self.all_steps = sampler, all_steps
         self.guidance, self.guidance_own_audio = guidance or {}, guidance_own_audio

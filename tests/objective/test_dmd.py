@@ -151,6 +151,14 @@ def test_scores_of_video_are_compared_nearer_to_data_and_those_of_sound_where_th
     assert even_size < uneven_size, "each block counts alike"
 
 
+@pytest.mark.parametrize("tilt", [0.0, -1.0])
+def test_a_tilt_that_is_no_density_is_refused(tilt: float) -> None:
+    with pytest.raises(ValueError, match="must be above 0"):
+        SelfForcing(
+            silence_K=SILENCE_K, rates=ConditionRates(), sampler=Sampler(steps=(1.0, 0.3), renoise=1.0), video_tilt=tilt
+        )
+
+
 def test_the_end_of_a_long_rollout_is_a_window_of_its_own() -> None:
     student, batch = tiny_model(Level.SEE), random_batch(num_blocks=6)
     sampler = Sampler(steps=(1.0, 0.3), renoise=1.0)
