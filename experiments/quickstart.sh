@@ -49,7 +49,7 @@ mkdir -p "$out/stamps"
 
 dialogues=112 held_out=32 seconds=64 # held out: other people, who fill split test
 evaluation=()
-declare -A settings=() # of a stage, where they are not those of its config
+declare -A settings=() # overrides of a stage, split at blanks, where it is not as its config says
 case "$size" in
   smoke)
     dialogues=6 held_out=2 seconds=16

@@ -19,8 +19,8 @@ def dmd_gradient(fake: Tensor, real: Tensor, clean: Tensor, generated: Tensor, *
     generated   (B, tokens) bool; a part without generated tokens gets gradient 0
     parts       of equal length, one behind the other; errors at little noise count for as much as others in one alone
     """
-    error, known = ((clean - real).abs(), generated)
-    scale_P = masked_mean(*(x.unflatten(1, (parts, -1)).flatten(0, 1) for x in (error, known))).clamp(min=1e-3)
+    error_and_mask = (x.unflatten(1, (parts, -1)).flatten(0, 1) for x in ((clean - real).abs(), generated))
+    scale_P = masked_mean(*error_and_mask).clamp(min=1e-3)
     scale_BN = scale_P.unflatten(0, (-1, parts)).repeat_interleave(clean.shape[1] // parts, dim=1)
     return (fake - real) / expand(scale_BN, clean) * expand(generated, clean)
 
